@@ -1,0 +1,60 @@
+// Lesson 1.1: still blocking.
+//
+// The program is asynchronous, a publisher and a consumer with a channel
+// between them, and yet nothing overlaps: while one host restarts, every other
+// message waits.
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+var lesson01 = lesson{
+	number: 1, core: true, title: "still blocking",
+	mistakes: acts(restartFive, consumeOneByOne),
+	fix:      acts(restartFive, consumeConcurrently),
+}
+
+// consumeOneByOne is the mistake. It finishes a message before it receives the
+// next, so a batch takes the sum of its restarts.
+func consumeOneByOne(
+	ctx context.Context, queue <-chan Message, restart workFunc,
+) {
+	for msg := range queue {
+		restart(ctx, msg)
+	}
+}
+
+// consumeConcurrently is the fix. Receiving stays sequential, for there is
+// nothing to do before a message arrives; the work on it does not, so a batch
+// takes as long as its slowest restart.
+func consumeConcurrently(
+	ctx context.Context, queue <-chan Message, restart workFunc,
+) {
+	var restarts sync.WaitGroup
+	defer restarts.Wait()
+	for msg := range queue {
+		restarts.Go(func() { restart(ctx, msg) })
+	}
+}
+
+type consumeFunc func(context.Context, <-chan Message, workFunc)
+
+// restartFive lets a consumer restart five hosts that take a second each.
+func restartFive(ctx context.Context, s *stage, consume consumeFunc) verdict {
+	queue := make(chan Message, 5) // closed here, once all five are in it
+	for i := range 5 {
+		queue <- newMessage(s.seed, i+1)
+	}
+	close(queue)
+
+	consume(ctx, queue, s.work("restarted", time.Second))
+	return verdict{
+		text:   fmt.Sprintf("5 restarts of 1s took %v", s.elapsed()),
+		failed: s.elapsed() >= 2*time.Second,
+	}
+}

@@ -1,0 +1,69 @@
+// Lesson 1.7: nobody extends.
+//
+// The broker gives us two seconds for a message. A host that takes three to
+// restart is restarted twice: while we still work, the lease runs out, and the
+// broker, which can't tell slow from dead, hands the message out again.
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+var lesson07 = lesson{
+	number: 7, core: true, title: "nobody extends",
+	mistakes: acts(slowHost, workThenAck),
+	fix:      acts(slowHost, workUnderLease),
+}
+
+// workThenAck is the mistake. It is right as long as every restart is faster
+// than the lease.
+func workThenAck(ctx context.Context, d *Delivery, restart workFunc) {
+	restart(ctx, d.Message)
+	d.Ack(ctx)
+}
+
+// workUnderLease is the fix. The lease is extended while we work, though not
+// without end. The first extension comes long before it is due, for it may be
+// late itself.
+func workUnderLease(ctx context.Context, d *Delivery, restart workFunc) {
+	release := keepLease(ctx, d, 800*time.Millisecond, 3500*time.Millisecond)
+	restart(ctx, d.Message)
+	release() // first, or an extension could come after the ack
+	d.Ack(ctx)
+}
+
+type handleFunc func(ctx context.Context, d *Delivery, restart workFunc)
+
+// slowHost publishes one message, for a host that takes three seconds, to a
+// broker whose leases last two. It handles whatever is delivered.
+func slowHost(ctx context.Context, s *stage, handle handleFunc) verdict {
+	s.broker = newBroker(s.log, 2*time.Second, 1)
+	return deliverAll(ctx, s, handle, s.work("restarted", 3*time.Second))
+}
+
+// deliverAll publishes one message and handles its deliveries side by side,
+// until it is settled and all of them have ended.
+func deliverAll(
+	ctx context.Context, s *stage, handle handleFunc, restart workFunc,
+) verdict {
+	b := s.broker
+	publish(ctx, b, s.seed, 1, 0)
+	var handlers sync.WaitGroup
+	for {
+		d, err := b.Receive(ctx)
+		if err != nil {
+			break
+		}
+		handlers.Go(func() { handle(ctx, d, restart) })
+	}
+	handlers.Wait()
+	return verdict{
+		text: fmt.Sprintf("1 message, deliveries %d, restarts %d, took %v",
+			b.count("delivered"), s.count("restarted"), s.elapsed()),
+		failed: s.count("restarted") > 1,
+	}
+}

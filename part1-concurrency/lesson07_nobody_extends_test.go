@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestLesson07NobodyExtends(t *testing.T) {
+	tests := []struct {
+		name   string
+		handle handleFunc
+		want   []string // the broker's record
+	}{
+		{"mistake: the host is restarted twice", workThenAck, []string{
+			"0s: delivered #1",
+			"2s: expired #1",
+			"2s: delivered #2",
+			"3s: acked #1",
+			"5s: ack refused #2: already settled",
+		}},
+		{"fix: it is restarted once", workUnderLease, []string{
+			"0s: delivered #1",
+			"800ms: extended #1",
+			"1.6s: extended #1",
+			"2.4s: extended #1",
+			"3s: acked #1",
+		}},
+		{"service: it is restarted once", handleAsService, []string{
+			"0s: delivered #1",
+			"800ms: extended #1",
+			"1.6s: extended #1",
+			"2.4s: extended #1",
+			"3s: acked #1",
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				s := newStage(t.Output(), 1)
+				slowHost(t.Context(), s, tt.handle)
+				assert.Equal(t, tt.want, s.broker.story("m1"))
+			})
+		})
+	}
+}
+
+// A restart that hangs does not keep its message for ever. At the limit its
+// lease is left to run out, and somebody else has a try.
+func TestLesson07MaximumLease(t *testing.T) {
+	tests := []struct {
+		name   string
+		handle handleFunc
+		takes  time.Duration
+		want   []string // the end of the record
+	}{
+		{"fix: 3.5s", workUnderLease, 5900 * time.Millisecond, []string{
+			"3.2s: extended #1",
+			"5.2s: expired #1",
+			"5.2s: delivered #2",
+			"5.9s: acked #1",
+			"6s: extend refused #2: already settled",
+			"11.1s: ack refused #2: already settled",
+		}},
+		{"service: 18s", handleAsService, 20300 * time.Millisecond, []string{
+			"17.6s: extended #1",
+			"19.6s: expired #1",
+			"19.6s: delivered #2",
+			"20.3s: acked #1",
+			"20.4s: extend refused #2: already settled",
+			"39.9s: ack refused #2: already settled",
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				s := newStage(t.Output(), 1)
+				s.broker = newBroker(s.log, 2*time.Second, 1)
+				restart := s.work("restarted", tt.takes)
+				deliverAll(t.Context(), s, tt.handle, restart)
+				story := s.broker.story("m1")
+				assert.Equal(t, tt.want, story[max(0, len(story)-6):])
+			})
+		})
+	}
+}
+
+// An extension that is under way when the work ends is waited for: settling
+// comes last.
+func TestLesson07LateExtension(t *testing.T) {
+	tests := []struct {
+		name   string
+		handle handleFunc
+		want   []string
+	}{
+		{"fix: called off, then acked", workUnderLease, []string{
+			"0s: delivered #1",
+			"1.5s: extended #1",
+			"2.3s: extended #1",
+			"3s: extend refused #1: context canceled",
+			"3s: acked #1",
+		}},
+		{"service: called off, then acked", handleAsService, []string{
+			"0s: delivered #1",
+			"1.5s: extended #1",
+			"2.3s: extended #1",
+			"3s: extend refused #1: context canceled",
+			"3s: acked #1",
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				s := newStage(t.Output(), 1)
+				s.broker = newBroker(s.log, 2*time.Second, 1)
+				s.broker.slow = map[string]time.Duration{
+					"extend": 700 * time.Millisecond,
+				}
+				restart := s.work("restarted", 3*time.Second)
+				deliverAll(t.Context(), s, tt.handle, restart)
+				assert.Equal(t, tt.want, s.broker.story("m1"))
+			})
+		})
+	}
+}
+
+// handleAsService lets the service handle a delivery.
+func handleAsService(ctx context.Context, d *Delivery, restart workFunc) {
+	m := &Mandrill{broker: d.broker, restart: restart, save: nothing}
+	m.handle(ctx, d)
+}

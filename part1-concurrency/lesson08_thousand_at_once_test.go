@@ -1,0 +1,51 @@
+package main
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestLesson08ThousandAtOnce(t *testing.T) {
+	const once = 21 * time.Millisecond // takes a restart
+	type figures struct {
+		peak, deliveries, restarts int
+		took                       time.Duration
+	}
+	tests := []struct {
+		name string
+		pull pullFunc
+		want figures
+	}{
+		{"mistake: nothing bounds the restarts", startThemAll,
+			figures{1000, 1000, 1000, once}},
+		{"mistake: leases run out in the queue", messageThenSlot,
+			figures{8, 3160, 3160, 395 * once}},
+		{"fix: eight at a time, once each", slotThenMessage,
+			figures{8, 1000, 1000, 125 * once}},
+		{"service: eight at a time, once each", pullAsService,
+			figures{8, 1000, 1000, 125 * once}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				s := newStage(t.Output(), 1)
+				pullThousand(t.Context(), s, tt.pull)
+				assert.Equal(t, tt.want, figures{
+					peak:       s.peak,
+					deliveries: s.broker.count("delivered"),
+					restarts:   s.count("restarted"),
+					took:       time.Since(s.start),
+				})
+			})
+		})
+	}
+}
+
+// pullAsService lets the service pull and handle, eight at a time.
+func pullAsService(ctx context.Context, b *broker, restart workFunc) {
+	m := &Mandrill{broker: b, restart: restart, save: nothing, slots: 8}
+	m.Run(ctx)
+}

@@ -1,0 +1,93 @@
+// Command part1-concurrency is Mayhem Mandrill, part 1: true concurrency.
+//
+// Mayhem Mandrill restarts hosts for whoever asks. In this part it learns to do
+// more than one thing at a time: it takes a message when it has a slot free,
+// saves it and restarts its host side by side, keeps the lease meanwhile, and
+// acknowledges after both. It still ignores errors and knows no shutdown.
+//
+//	go run ./part1-concurrency             the service, until Ctrl-C
+//	go run ./part1-concurrency -n 20       the same, for twenty messages
+//	go run ./part1-concurrency lessons     what there is to learn
+//	go run ./part1-concurrency mistake 1   a lesson's mistake
+//	go run ./part1-concurrency fix 1       and its fix
+//	go test ./part1-concurrency/...        the proofs
+package main
+
+//go:generate go test -run TestRecordedOutputs -update .
+//go:generate go tool -modfile=../.ci/tools.mod embedmd -w README.md
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+)
+
+// part is the number of this chapter.
+const part = 1
+
+// lessons are the lessons of this chapter, in order.
+var lessons = []lesson{lesson01, lesson03, lesson07, lesson08}
+
+// props are what an act leaves on its stage for the proof.
+type props struct {
+	broker *broker
+}
+
+func main() {
+	err := run(context.Background(), os.Args[1:], os.Stdout)
+	if code := status(err); code != 0 {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(code)
+	}
+}
+
+// run does what the arguments say, and blocks until that is done. It returns a
+// usageError if they say nothing that it knows.
+func run(ctx context.Context, args []string, out io.Writer) error {
+	endWithParent()
+	flags := flag.NewFlagSet("part1-concurrency", flag.ContinueOnError)
+	n := flags.Int("n", 0, "publish `N` messages, then end (0: go on)")
+	seed := flags.Uint64("seed", 1, "the same `SEED` makes the same run")
+	words, err := parse(flags, args, out)
+	switch {
+	case err != nil:
+		return err
+	case *n < 0:
+		return usageError(fmt.Sprintf("-n %d: want 0 or more messages", *n))
+	case len(words) > 0:
+		return command(ctx, out, *seed, words)
+	}
+	return serve(ctx, out, *seed, *n)
+}
+
+// serve runs the service with a publisher that keeps it busy. It blocks until
+// all n messages are settled.
+func serve(ctx context.Context, out io.Writer, seed uint64, n int) error {
+	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.String(a.Key, a.Value.Time().Format("15:04:05.000"))
+			}
+			return a
+		},
+	}))
+	b := newBroker(log, 2*time.Second, 100)
+	m := &Mandrill{
+		broker:  b,
+		save:    simulate(log, seed, "saved", time.Second),
+		restart: simulate(log, seed, "restarted", 3*time.Second),
+		slots:   8,
+	}
+	var publisher sync.WaitGroup
+	publisher.Go(func() { publish(ctx, b, seed, n, time.Second/2) })
+	err := m.Run(ctx)
+	publisher.Wait()
+	log.Info("ended", "published", b.count("published"),
+		"delivered", b.count("delivered"), "acked", b.count("acked"))
+	return err
+}

@@ -1,0 +1,188 @@
+// Package workbook_test checks what spans the chapters: that none of them
+// breaks a promise of the README.
+package workbook_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The kit is the same file in every chapter.
+var kit = []string{"lesson.go", "child.go", "kit_test.go"}
+
+func chapters(t *testing.T) []string {
+	t.Helper()
+	dirs, err := filepath.Glob("part*-*")
+	require.NoError(t, err)
+	require.NotEmpty(t, dirs)
+	return dirs
+}
+
+func read(t *testing.T, path ...string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(path...))
+	require.NoError(t, err)
+	return string(b)
+}
+
+// A chapter stands alone: in a module of its own it builds, and so do its
+// tests. It imports nothing that a reader would not have there.
+func TestChaptersStandAlone(t *testing.T) {
+	for _, chapter := range chapters(t) {
+		t.Run(chapter, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			require.NoError(t, os.CopyFS(dir, os.DirFS(chapter)))
+			mod := regexp.MustCompile(`(?m)^module .*`).
+				ReplaceAllString(read(t, "go.mod"), "module alone")
+			for name, text := range map[string]string{
+				"go.mod": mod, "go.sum": read(t, "go.sum"),
+			} {
+				path := filepath.Join(dir, name)
+				require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+			}
+			cmd := exec.Command("go", "vet", "./...")
+			cmd.Dir = dir
+			out, err := cmd.CombinedOutput()
+			assert.NoError(t, err, string(out))
+		})
+	}
+}
+
+func TestKitIsTheSame(t *testing.T) {
+	all := chapters(t)
+	for _, name := range kit {
+		for _, chapter := range all[1:] {
+			assert.Equal(t, read(t, all[0], name), read(t, chapter, name),
+				"%s differs between %s and %s", name, all[0], chapter)
+		}
+	}
+}
+
+// Every lesson is there in code, proof, text, recorded outputs, in the list of
+// its chapter and in the index of the README.
+func TestLessonsAreComplete(t *testing.T) {
+	for _, chapter := range chapters(t) {
+		t.Run(chapter, func(t *testing.T) {
+			part := strings.TrimPrefix(chapter[:len("partN")], "part")
+			main := read(t, chapter, "main.go")
+			text := read(t, chapter, "README.md")
+			list := regexp.MustCompile(`(?s)lessons = \[\]lesson{(.*?)}`).
+				FindStringSubmatch(main)
+			require.NotNil(t, list)
+			listed := regexp.MustCompile(`lesson\d\d`).
+				FindAllString(list[1], -1)
+
+			files, err := filepath.Glob(
+				filepath.Join(chapter, "lesson??_*.go"))
+			require.NoError(t, err)
+			var code []string
+			for _, path := range files {
+				if !strings.HasSuffix(path, "_test.go") {
+					code = append(code, filepath.Base(path)[:len("lessonNN")])
+				}
+			}
+			assert.Equal(t, code, listed)
+
+			for _, name := range listed {
+				number := strings.TrimPrefix(name, "lesson")
+				short := strings.TrimPrefix(number, "0")
+
+				tests, err := filepath.Glob(
+					filepath.Join(chapter, name+"_*_test.go"))
+				require.NoError(t, err)
+				require.Len(t, tests, 1, name)
+				assert.Contains(t, read(t, tests[0]),
+					"func TestLesson"+number)
+
+				for _, says := range []string{
+					fmt.Sprintf("\n## %s. ", short),
+					fmt.Sprintf("go run ./%s mistake %s", chapter, short),
+					fmt.Sprintf("go run ./%s fix %s", chapter, short),
+					fmt.Sprintf("go test -v -run Lesson%s ./%s",
+						number, chapter),
+					fmt.Sprintf("(testdata/%s-mistake.txt text)", name),
+					fmt.Sprintf("(testdata/%s-fix.txt text)", name),
+				} {
+					assert.Contains(t, text, says)
+				}
+				assert.Contains(t, read(t, "README.md"),
+					fmt.Sprintf("[%s.%s](%s/README.md#", part, short, chapter))
+
+				mistake := read(t, chapter, "testdata", name+"-mistake.txt")
+				fix := read(t, chapter, "testdata", name+"-fix.txt")
+				assert.NotEqual(t, mistake, fix)
+				for side, out := range map[string]string{
+					"mistake": mistake, "fix": fix,
+				} {
+					verdict := fmt.Sprintf(`\n%s %s\.%s: .*\n$`,
+						side, part, short)
+					assert.Regexp(t, verdict, "\n"+out)
+				}
+			}
+		})
+	}
+}
+
+// What goes on a wall is at most 80 columns wide, with tabs of four: code,
+// recorded outputs, blocks in the texts.
+func TestFitsTheWall(t *testing.T) {
+	var paths []string
+	for _, pattern := range []string{
+		"*.go", "*/*.go", "*/testdata/*.txt", "*.md", "*/*.md",
+	} {
+		more, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		paths = append(paths, more...)
+	}
+	link := regexp.MustCompile(`^\||\]\(|^\[embedmd\]|https?://`)
+	for _, path := range paths {
+		for i, line := range strings.Split(read(t, path), "\n") {
+			if strings.HasSuffix(path, ".md") && link.MatchString(line) {
+				continue // a table or a link can't be broken
+			}
+			line = strings.ReplaceAll(line, "\t", "    ")
+			width := utf8.RuneCountInString(line)
+			assert.LessOrEqual(t, width, 80, "%s:%d", path, i+1)
+		}
+	}
+}
+
+// Links inside the workbook lead somewhere.
+func TestLinks(t *testing.T) {
+	texts, err := filepath.Glob("*/README.md")
+	require.NoError(t, err)
+	anchor := func(heading string) string {
+		heading = strings.ToLower(strings.TrimSpace(heading))
+		heading = regexp.MustCompile(`[^\w\- ]`).ReplaceAllString(heading, "")
+		return strings.ReplaceAll(heading, " ", "-")
+	}
+	for _, path := range append(texts, "README.md") {
+		for _, m := range regexp.MustCompile(`\]\(([^):]+)\)`).
+			FindAllStringSubmatch(read(t, path), -1) {
+			file, section, _ := strings.Cut(m[1], "#")
+			target := path
+			if file != "" {
+				target = filepath.Join(filepath.Dir(path), file)
+			}
+			if !assert.FileExists(t, target, path) || section == "" {
+				continue
+			}
+			var anchors []string
+			for _, h := range regexp.MustCompile(`(?m)^#+ (.*)$`).
+				FindAllStringSubmatch(read(t, target), -1) {
+				anchors = append(anchors, anchor(h[1]))
+			}
+			assert.Contains(t, anchors, section, "%s: %s", path, m[1])
+		}
+	}
+}
