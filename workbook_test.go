@@ -93,7 +93,8 @@ func TestLessonsAreComplete(t *testing.T) {
 			}
 			assert.Equal(t, code, listed)
 
-			for _, name := range listed {
+			for i, name := range listed {
+				require.Equal(t, fmt.Sprintf("lesson%02d", i+1), name)
 				number := strings.TrimPrefix(name, "lesson")
 				short := strings.TrimPrefix(number, "0")
 

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,25 +27,44 @@ import (
 )
 
 // TestMain fails the package if a goroutine is left when its tests have ended.
-// Children run the program itself, built when the first of them starts.
+// Children run the program itself, built once, when the first of them starts.
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "mayhem")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	program = sync.OnceValues(func() (string, error) {
-		path := filepath.Join(dir, "mayhem.exe") // Windows wants the suffix
-		out, err := exec.Command("go", "build", "-o", path).CombinedOutput()
-		if err != nil {
-			err = fmt.Errorf("go build: %w\n%s", err, out)
-		}
-		return path, err
+	if flag.Parse(); !*update {
+		waits = 1500 * time.Millisecond // for a hang that is on record
+	}
+	plain := sync.OnceValues(func() (string, error) {
+		return build(filepath.Join(dir, "plain"))
 	})
+	raced := sync.OnceValues(func() (string, error) {
+		return build(filepath.Join(dir, "raced"), "-race")
+	})
+	program = func(race bool) (path string, remove func(), err error) {
+		built := plain
+		if race {
+			built = raced
+		}
+		path, err = built()
+		return path, func() {}, err
+	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		os.RemoveAll(dir)
 		os.Exit(code)
 	}))
+}
+
+// needRace skips a test that the race detector has to watch, if it does not.
+func needRace(t *testing.T) {
+	t.Helper()
+	info, _ := debug.ReadBuildInfo()
+	if !slices.Contains(info.Settings,
+		debug.BuildSetting{Key: "-race", Value: "true"}) {
+		t.Skip("needs the race detector: go test -race")
+	}
 }
 
 // inBubble runs f in virtual time, and ends it after an hour of that: a ticker
@@ -90,10 +110,6 @@ var update = flag.Bool("update", false, "rewrite the recorded outputs")
 func TestRecordedOutputs(t *testing.T) {
 	t.Parallel()
 	const hung = "still running after "
-	full := hung + patience.String()
-	if !*update {
-		patience = 1500 * time.Millisecond
-	}
 	for _, l := range lessons {
 		for side, acts := range map[string][]act{
 			"mistake": l.mistakes, "fix": l.fix,
@@ -105,13 +121,16 @@ func TestRecordedOutputs(t *testing.T) {
 					args := []string{side, strconv.Itoa(l.number)}
 					assert.NoError(t, run(t.Context(), args, &out))
 				}
-				inChild := func(a act) bool { return a.child }
+				if acts[0].race {
+					needRace(t)
+				}
 				var got string
-				if slices.ContainsFunc(acts, inChild) {
+				if acts[0].child {
 					t.Parallel()
 					play(t)
 					got = masked(out.String())
-					got = strings.ReplaceAll(got, hung+patience.String(), full)
+					got = strings.ReplaceAll(
+						got, hung+waits.String(), hung+patience.String())
 				} else {
 					inBubble(t, play)
 					got = inOrder(out.String())
@@ -153,10 +172,14 @@ func inOrder(log string) string {
 
 // masked replaces what differs between two runs of a process.
 func masked(out string) string {
+	here, _ := os.Getwd()
+	here = regexp.QuoteMeta(filepath.ToSlash(here))
 	for _, m := range []struct{ differs, name string }{
-		{`goroutine \d+`, "goroutine <n>"},
+		{`(?m)^(\s+)` + here + `/(\S+:\d+).*$`, "$1<path>/$2"},
+		{`(?m)^(\s+)\S*/src/\S+\.go:\d+.*$`, "$1<path>"}, // in Go itself
+		{`\[go\.shape.*\]`, "[...]"},
+		{`([Gg]oroutine) \d+`, "$1 <n>"},
 		{`0x[0-9a-f]+`, "<address>"},
-		{`(?m)^\t.*[/\\](\w+\.go:\d+).*`, "\t<path>/$1"},
 		{`(?m)^t=\S+`, "t=<time>"},
 	} {
 		out = regexp.MustCompile(m.differs).ReplaceAllString(out, m.name)
@@ -176,7 +199,7 @@ type child struct {
 // still runs then.
 func start(t *testing.T, act string, args ...string) *child {
 	t.Helper()
-	path, err := program()
+	path, _, err := program(false)
 	require.NoError(t, err)
 	r, w, err := os.Pipe()
 	require.NoError(t, err)

@@ -7,13 +7,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 )
 
 // A lesson is a mistake and its fix, played on the same scene. Where a mistake
-// has several forms, they are played in order.
+// has several forms, they are played in order: either all of them in processes
+// of their own, or none.
 type lesson struct {
 	number   int
 	core     bool // in the one-day course
@@ -26,6 +28,7 @@ type lesson struct {
 type act struct {
 	play  func(context.Context, *stage) verdict
 	child bool // it dies or hangs, and so it plays in a process of its own
+	race  bool // and the race detector watches that
 }
 
 // A verdict closes an act: one line that says in numbers what happened.
@@ -56,9 +59,17 @@ func inChild(list []act) []act {
 	return list
 }
 
+// underRace has acts play under the race detector.
+func underRace(list []act) []act {
+	for i := range list {
+		list[i].child, list[i].race = true, true
+	}
+	return list
+}
+
 // A stage is where an act plays. It has the log and the seed, it provides work,
-// and it counts what was done. What else an act of this part leaves behind for
-// its proof are its props: main.go declares them.
+// and it keeps what was done, and when. What else an act of this part leaves
+// for its proof are its props: main.go declares them.
 type stage struct {
 	log   *slog.Logger
 	seed  uint64
@@ -68,12 +79,15 @@ type stage struct {
 	mu   sync.Mutex
 	now  int // work going on
 	peak int // the most there has been at a time
-	done map[string]int
+	done map[string][]time.Duration
+
+	release func() // lets go whom an act left stuck, once the verdict is in
 }
 
 // newStage returns a stage that logs to w the time since now.
 func newStage(w io.Writer, seed uint64) *stage {
-	s := &stage{seed: seed, start: time.Now(), done: make(map[string]int)}
+	s := &stage{seed: seed, start: time.Now(), release: func() {}}
+	s.done = make(map[string][]time.Duration)
 	s.log = slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			switch a.Key {
@@ -94,8 +108,8 @@ func (s *stage) elapsed() time.Duration {
 	return time.Since(s.start).Round(10 * time.Millisecond)
 }
 
-// work returns work that takes that long and is then counted and logged as
-// what, "restarted" for example. It does not listen to its context.
+// work returns work that takes that long and is then noted and logged as what,
+// "restarted" for example. It does not listen to its context.
 func (s *stage) work(what string, takes time.Duration) workFunc {
 	return func(_ context.Context, msg Message) error {
 		s.mu.Lock()
@@ -107,18 +121,23 @@ func (s *stage) work(what string, takes time.Duration) workFunc {
 
 		s.mu.Lock()
 		s.now--
-		s.done[what]++
+		s.done[what] = append(s.done[what], time.Since(s.start))
 		s.mu.Unlock()
 		s.log.Info(what, "id", msg.ID, "host", msg.Instance)
 		return nil
 	}
 }
 
-// count returns how often work was done so far.
-func (s *stage) count(what string) int {
+// when returns at what times work was done so far, since the start.
+func (s *stage) when(what string) []time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.done[what]
+	return slices.Clone(s.done[what])
+}
+
+// count returns how often work was done so far.
+func (s *stage) count(what string) int {
+	return len(s.when(what))
 }
 
 // A usageError says what is wrong with the arguments, and what would be right.
@@ -208,6 +227,7 @@ func (l lesson) perform(
 	if side == "fix" {
 		acts = l.fix
 	}
+	out = &sharedWriter{to: out}
 	if i, ok := ourAct(); ok {
 		fmt.Fprintln(out, acts[i].play(ctx, newStage(out, seed)).text)
 		return nil
@@ -217,13 +237,15 @@ func (l lesson) perform(
 		var v verdict
 		if a.child {
 			var err error
-			v, err = watch(ctx, out, i, "-seed", fmt.Sprint(seed), side,
+			v, err = watch(ctx, out, a, i, "-seed", fmt.Sprint(seed), side,
 				fmt.Sprint(l.number))
 			if err != nil {
 				return err
 			}
 		} else {
-			v = a.play(ctx, newStage(out, seed))
+			s := newStage(out, seed)
+			v = a.play(ctx, s)
+			s.release()
 		}
 		fmt.Fprintf(out, "%s %d.%d: %s\n", side, part, l.number, v.text)
 		if v.failed != (side == "mistake") {
@@ -231,4 +253,17 @@ func (l lesson) perform(
 		}
 	}
 	return broken
+}
+
+// A sharedWriter lets a verdict be written while goroutines that an act left
+// behind still log.
+type sharedWriter struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+func (w *sharedWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.to.Write(p)
 }

@@ -36,8 +36,6 @@ func workUnderLease(ctx context.Context, d *Delivery, restart workFunc) {
 	d.Ack(ctx)
 }
 
-type handleFunc func(ctx context.Context, d *Delivery, restart workFunc)
-
 // slowHost publishes one message, for a host that takes three seconds, to a
 // broker whose leases last two. It handles whatever is delivered.
 func slowHost(ctx context.Context, s *stage, handle handleFunc) verdict {

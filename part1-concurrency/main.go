@@ -13,7 +13,7 @@
 //	go test ./part1-concurrency/...        the proofs
 package main
 
-//go:generate go test -run TestRecordedOutputs -update .
+//go:generate go test -race -run TestRecordedOutputs -update .
 //go:generate go tool -modfile=../.ci/tools.mod embedmd -w README.md
 
 import (
@@ -31,7 +31,10 @@ import (
 const part = 1
 
 // lessons are the lessons of this chapter, in order.
-var lessons = []lesson{lesson01, lesson03, lesson07, lesson08}
+var lessons = []lesson{
+	lesson01, lesson02, lesson03, lesson04, lesson05, lesson06, lesson07,
+	lesson08, lesson09,
+}
 
 // props are what an act leaves on its stage for the proof.
 type props struct {

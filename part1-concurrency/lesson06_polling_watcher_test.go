@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"go.uber.org/goleak"
+)
+
+func TestLesson06PollingWatcher(t *testing.T) {
+	tests := []struct {
+		name     string
+		handle   handleFunc
+		want     []string       // the broker's record
+		wantLeft map[string]int // when handling has returned
+	}{
+		{"mistake: the ack waits for the next look", ackOnNextLook, []string{
+			"0s: delivered #1",
+			"0s: extended #1",
+			"2s: acked #1",
+		}, map[string]int{"sleep in ackOnNextLook.func1": 1}},
+		{"fix: the ack follows the work", ackWhenDone, []string{
+			"0s: delivered #1",
+			"500ms: acked #1",
+		}, nil},
+		{"service: the ack follows the work", handleAsService, []string{
+			"0s: delivered #1",
+			"500ms: acked #1",
+		}, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				s := newStage(t.Output(), 1)
+				var left map[string]int
+				handleOne(t.Context(), s, func(
+					ctx context.Context, d *Delivery, restart workFunc,
+				) {
+					ignore := goleak.IgnoreCurrent()
+					tt.handle(ctx, d, restart)
+					left = leaked(ignore)
+				})
+				assert.Equal(t, tt.want, s.broker.story("m1"))
+				assert.Equal(t, tt.wantLeft, left)
+			})
+		})
+	}
+}
+
+func TestLesson06ClosedTwice(t *testing.T) {
+	tests := []struct {
+		name   string
+		handle handleFunc
+		want   string // the panic
+	}{
+		{"mistake: done is closed on two paths", closeDoneTwice,
+			"close of closed channel"},
+		{"fix: done is closed on one", ackWhenDone, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				got := ""
+				func() {
+					defer func() {
+						if err, ok := recover().(error); ok {
+							got = err.Error()
+						}
+					}()
+					handleOne(t.Context(), newStage(t.Output(), 1), tt.handle)
+				}()
+				assert.Equal(t, tt.want, got)
+			})
+		})
+	}
+}
+
+// An extension that is under way when the work ends is waited for: settling
+// comes last.
+func TestLesson06LateExtension(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := newStage(t.Output(), 1)
+		s.broker = newBroker(s.log, 10*time.Second, 1)
+		s.broker.slow = map[string]time.Duration{
+			"extend": 300 * time.Millisecond,
+		}
+		restart := s.work("restarted", 2100*time.Millisecond)
+		deliverAll(t.Context(), s, ackWhenDone, restart)
+		assert.Equal(t, []string{
+			"0s: delivered #1",
+			"2.3s: extended #1",
+			"2.3s: acked #1",
+		}, s.broker.story("m1"))
+	})
+}

@@ -1,0 +1,77 @@
+// Lesson 1.9: one struct, many writers.
+//
+// Saving and restarting go on side by side, and each notes what it did, in the
+// one struct that both of them have. Each writes its own field only.
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+var lesson09 = lesson{
+	number: 9, title: "one struct, many writers",
+	mistakes: underRace(acts(noteProgress, writeFields)),
+	fix:      underRace(acts(noteProgress, returnResults)),
+}
+
+// progress is what has been done for a message.
+type progress struct {
+	saved, restarted bool
+}
+
+// writeFields is the mistake. Nobody writes the other's field, but the log line
+// reads both.
+func writeFields(log *slog.Logger, save, restart func() bool) progress {
+	var p progress
+	var jobs sync.WaitGroup
+	jobs.Go(func() {
+		p.saved = save()
+		log.Info("saved", "saved", p.saved, "restarted", p.restarted)
+	})
+	jobs.Go(func() {
+		p.restarted = restart()
+		log.Info("restarted", "saved", p.saved, "restarted", p.restarted)
+	})
+	jobs.Wait()
+	return p
+}
+
+// returnResults is the fix. Each goroutine has a result of its own and reads no
+// other. Wait puts them before what follows, and there they come together.
+func returnResults(log *slog.Logger, save, restart func() bool) progress {
+	var saved, restarted bool
+	var jobs sync.WaitGroup
+	jobs.Go(func() {
+		saved = save()
+		log.Info("saved", "saved", saved)
+	})
+	jobs.Go(func() {
+		restarted = restart()
+		log.Info("restarted", "restarted", restarted)
+	})
+	jobs.Wait()
+	return progress{saved, restarted}
+}
+
+// noteProgress has a message saved in 100ms and its host restarted in 300ms.
+func noteProgress(
+	_ context.Context, s *stage,
+	handle func(log *slog.Logger, save, restart func() bool) progress,
+) verdict {
+	doneAfter := func(d time.Duration) func() bool {
+		return func() bool {
+			time.Sleep(d)
+			return true
+		}
+	}
+	p := handle(s.log, doneAfter(100*time.Millisecond),
+		doneAfter(300*time.Millisecond))
+	return verdict{
+		text: fmt.Sprintf("saved %t, restarted %t", p.saved, p.restarted),
+	}
+}

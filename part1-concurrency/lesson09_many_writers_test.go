@@ -1,0 +1,33 @@
+package main
+
+import (
+	"io"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A race ends the process with status 66. So each plays in a process of its
+// own, built for the race detector.
+func TestLesson09ManyWriters(t *testing.T) {
+	needRace(t)
+	t.Parallel()
+	tests := []struct {
+		name, side string
+		act        act
+		want       string
+	}{
+		{"mistake: the log line reads what the other writes", "mistake",
+			lesson09.mistakes[0], "ended, exit status 66, DATA RACE"},
+		{"fix: each has its own result", "fix",
+			lesson09.fix[0], "ended, exit status 0"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			v, err := watch(t.Context(), io.Discard, tt.act, 0, tt.side, "9")
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, v.text)
+		})
+	}
+}
