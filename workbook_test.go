@@ -111,13 +111,15 @@ func TestLessonsAreComplete(t *testing.T) {
 					fmt.Sprintf("go run ./%s fix %s", chapter, short),
 					fmt.Sprintf("go test -v -run Lesson%s ./%s",
 						number, chapter),
-					fmt.Sprintf("(testdata/%s-mistake.txt text)", name),
-					fmt.Sprintf("(testdata/%s-fix.txt text)", name),
+					fmt.Sprintf("(testdata/%s-mistake.txt text", name),
+					fmt.Sprintf("(testdata/%s-fix.txt text", name),
 				} {
-					assert.Contains(t, text, says)
+					assert.True(t, strings.Contains(text, says), says)
 				}
-				assert.Contains(t, read(t, "README.md"),
-					fmt.Sprintf("[%s.%s](%s/README.md#", part, short, chapter))
+				index := fmt.Sprintf("[%s.%s](%s/README.md#",
+					part, short, chapter)
+				assert.True(t, strings.Contains(read(t, "README.md"), index),
+					"the index has no %s", index)
 
 				mistake := read(t, chapter, "testdata", name+"-mistake.txt")
 				fix := read(t, chapter, "testdata", name+"-fix.txt")

@@ -249,8 +249,8 @@ func (b *broker) offer(h *holding) {
 	b.broadcast()
 }
 
-// remove forgets a message. A late ack may find it ready again, or in the hands
-// of somebody else: that one's lease runs out without a sound.
+// remove forgets a message. Its lease may still run; it ends without a sound. A
+// late ack may also find the message ready again.
 func (b *broker) remove(h *holding) {
 	h.settled = true
 	b.held--

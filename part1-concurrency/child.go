@@ -17,15 +17,46 @@ import (
 	"time"
 )
 
+// inChild has acts play in processes of their own. There is nobody to give a
+// verdict in a process that dies, so the one that watches it judges.
+func inChild(judge func(ending) verdict, list []act) []act {
+	for i := range list {
+		list[i].judge = judge
+	}
+	return list
+}
+
+// An ending is what became of a child.
+type ending struct {
+	code    int    // its exit status, -1 if it had none
+	how     string // "exit status 2", "still running after 5s"
+	why     string // what Go said when the program died, if it did
+	printed string // on both outputs
+}
+
+// died judges by whether the child died, or would have lived for ever.
+func died(e ending) verdict {
+	switch {
+	case e.code == 0:
+		return verdict{text: "ended, " + e.how}
+	case e.why != "":
+		return verdict{"died, " + e.how + ", " + e.why, true}
+	}
+	return verdict{e.how, true}
+}
+
 // childEnv is set in a child: to the number of the act that it plays, if it
 // plays one.
 const childEnv = "MAYHEM_CHILD"
 
 // ourAct returns the act that we play, if we are a child that plays one.
 func ourAct() (i int, ok bool) {
-	i, err := strconv.Atoi(os.Getenv(childEnv))
+	i, err := strconv.Atoi(strings.TrimSuffix(os.Getenv(childEnv), aloneEnv))
 	return i, err == nil
 }
+
+// aloneEnv follows the number of an act that plays alone.
+const aloneEnv = " alone"
 
 // patience is how long a child may take.
 const patience = 5 * time.Second
@@ -66,54 +97,58 @@ func build(dir string, args ...string) (path string, err error) {
 // endWithParent ends a child when its standard input does, so that none stays
 // behind. It returns at once; its goroutine lasts as long as the process.
 func endWithParent() {
-	if os.Getenv(childEnv) != "" {
-		go func() {
-			io.Copy(io.Discard, os.Stdin)
-			os.Exit(1)
-		}()
+	env := os.Getenv(childEnv)
+	if env == "" || strings.HasSuffix(env, aloneEnv) {
+		return // one who waits for input is not asleep
 	}
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		os.Exit(1)
+	}()
 }
 
-// watch lets a child play an act and relays what it prints. The verdict is ours
-// then, for a process that dies can't give one. It blocks until the child has
+// watch lets a child play act number i of what the arguments say, relays what
+// it prints, and returns what became of it. It blocks until the child has
 // ended, which we bring about when our patience is at its end.
 func watch(
 	ctx context.Context, out io.Writer, a act, i int, args ...string,
-) (v verdict, err error) {
+) (e ending, err error) {
 	path, remove, err := program(a.race)
 	if err != nil {
-		return v, err
+		return e, err
 	}
 	defer remove()
 	ctx, cancel := context.WithTimeout(ctx, waits)
 	defer cancel()
-	var printed bytes.Buffer
 	cmd := exec.CommandContext(ctx, path, args...)
+	env := fmt.Sprintf("%s=%d", childEnv, i)
+	if a.alone {
+		env += aloneEnv
+	} else if _, err = cmd.StdinPipe(); err != nil { // open to the end
+		return e, err
+	}
 	cmd.Env = append([]string{"GOTRACEBACK=none", // unless you say otherwise
-		"GORACE=atexit_sleep_ms=0"},
-		append(os.Environ(), fmt.Sprintf("%s=%d", childEnv, i))...)
+		"GORACE=atexit_sleep_ms=0"}, append(os.Environ(), env)...)
+	var printed bytes.Buffer
 	cmd.Stdout = io.MultiWriter(out, &printed)
 	cmd.Stderr = cmd.Stdout
-	if _, err = cmd.StdinPipe(); err != nil { // open as long as the child runs
-		return v, err
+	if err = cmd.Run(); cmd.ProcessState == nil {
+		return e, err
 	}
-	err = cmd.Run()
-	switch why := reason.FindSubmatch(printed.Bytes()); {
-	case cmd.ProcessState == nil:
-		return v, err
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		hung := fmt.Sprintf("still running after %v", waits)
-		return verdict{hung, true}, nil
-	case a.race && why != nil: // it ran to its end, but for what it showed
-		return verdict{fmt.Sprintf("ended, %v, %s", err, why[1]), true}, nil
-	case why != nil:
-		return verdict{fmt.Sprintf("died, %v, %s", err, why[1]), true}, nil
-	case err != nil:
-		return verdict{fmt.Sprintf("died, %v", err), true}, nil
+	e = ending{
+		code:    cmd.ProcessState.ExitCode(),
+		how:     cmd.ProcessState.String(),
+		printed: printed.String(),
 	}
-	return verdict{"ended, exit status 0", false}, nil
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		e.how = fmt.Sprintf("still running after %v", waits)
+	}
+	if m := reason.FindStringSubmatch(e.printed); m != nil {
+		e.why = m[1]
+	}
+	return e, nil
 }
 
-// reason finds what a Go program says when it dies.
+// reason finds what Go says when a program dies.
 var reason = regexp.MustCompile(
-	`(?m)^(?:panic|fatal error|WARNING): (.*?)(?: \[recovered.*)?$`)
+	`(?m)^(?:panic|fatal error): (.*?)(?: \[recovered.*)?$`)

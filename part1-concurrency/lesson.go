@@ -24,11 +24,13 @@ type lesson struct {
 	fix      []act
 }
 
-// An act is a scene with somebody to play it.
+// An act is a scene with somebody to play it. One that dies or hangs plays in a
+// process of its own, a child: see child.go.
 type act struct {
 	play  func(context.Context, *stage) verdict
-	child bool // it dies or hangs, and so it plays in a process of its own
-	race  bool // and the race detector watches that
+	judge func(ending) verdict // for a child: it may not live to give a verdict
+	race  bool                 // the race detector watches the child
+	alone bool                 // nothing else goes on in the child
 }
 
 // A verdict closes an act: one line that says in numbers what happened.
@@ -47,22 +49,6 @@ func acts[F any](
 				return scene(ctx, s, player)
 			},
 		})
-	}
-	return list
-}
-
-// inChild has acts play in processes of their own.
-func inChild(list []act) []act {
-	for i := range list {
-		list[i].child = true
-	}
-	return list
-}
-
-// underRace has acts play under the race detector.
-func underRace(list []act) []act {
-	for i := range list {
-		list[i].child, list[i].race = true, true
 	}
 	return list
 }
@@ -229,19 +215,19 @@ func (l lesson) perform(
 	}
 	out = &sharedWriter{to: out}
 	if i, ok := ourAct(); ok {
-		fmt.Fprintln(out, acts[i].play(ctx, newStage(out, seed)).text)
+		acts[i].play(ctx, newStage(out, seed))
 		return nil
 	}
 	var broken error
 	for i, a := range acts {
 		var v verdict
-		if a.child {
-			var err error
-			v, err = watch(ctx, out, a, i, "-seed", fmt.Sprint(seed), side,
+		if a.judge != nil {
+			e, err := watch(ctx, out, a, i, "-seed", fmt.Sprint(seed), side,
 				fmt.Sprint(l.number))
 			if err != nil {
 				return err
 			}
+			v = a.judge(e)
 		} else {
 			s := newStage(out, seed)
 			v = a.play(ctx, s)

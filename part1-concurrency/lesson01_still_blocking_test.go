@@ -10,18 +10,18 @@ import (
 )
 
 func TestLesson01StillBlocking(t *testing.T) {
-	const s = time.Second
+	const sec = time.Second
 	tests := []struct {
 		name    string
 		consume consumeFunc
 		want    []time.Duration // when a restart ended
 	}{
 		{"mistake: restarts queue up", consumeOneByOne,
-			[]time.Duration{1 * s, 2 * s, 3 * s, 4 * s, 5 * s}},
+			[]time.Duration{1 * sec, 2 * sec, 3 * sec, 4 * sec, 5 * sec}},
 		{"fix: restarts overlap", consumeConcurrently,
-			[]time.Duration{1 * s, 1 * s, 1 * s, 1 * s, 1 * s}},
+			[]time.Duration{1 * sec, 1 * sec, 1 * sec, 1 * sec, 1 * sec}},
 		{"service: restarts overlap", consumeAsService,
-			[]time.Duration{1 * s, 1 * s, 1 * s, 1 * s, 1 * s}},
+			[]time.Duration{1 * sec, 1 * sec, 1 * sec, 1 * sec, 1 * sec}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

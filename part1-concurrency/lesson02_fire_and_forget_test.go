@@ -10,7 +10,7 @@ import (
 )
 
 func TestLesson02FireAndForget(t *testing.T) {
-	const s = time.Second
+	const sec = time.Second
 	tests := []struct {
 		name     string
 		send     sendFunc
@@ -21,7 +21,7 @@ func TestLesson02FireAndForget(t *testing.T) {
 			[]time.Duration{0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
 			map[string]int{"chan send in sendAndForget.func1": 95}},
 		{"fix: it waits for room", sendOrWait,
-			[]time.Duration{0, 0, 1 * s, 2 * s, 3 * s},
+			[]time.Duration{0, 0, 1 * sec, 2 * sec, 3 * sec},
 			nil},
 	}
 	for _, tt := range tests {
@@ -47,7 +47,7 @@ func TestLesson02FireAndForget(t *testing.T) {
 }
 
 // What the publisher sends in order, the consumer gets in order. (What the
-// mistake sends, it gets in any order: the goroutines take no turns.)
+// mistake sends, it gets in the order in which the goroutines happen to start.)
 func TestLesson02Order(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		queue := make(chan Message, 2)

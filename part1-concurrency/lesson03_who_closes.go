@@ -14,7 +14,7 @@ import (
 
 var lesson03 = lesson{
 	number: 3, title: "who closes?",
-	mistakes: inChild(acts(twoPublishers, eachCloses, nobodyCloses)),
+	mistakes: inChild(died, acts(twoPublishers, eachCloses, nobodyCloses)),
 	fix:      acts(twoPublishers, closeAfterAll),
 }
 
@@ -71,16 +71,16 @@ func twoPublishers(
 			}
 		}
 	}
-	queue := make(chan Message) // who closes it is the lesson
+	s.queue = make(chan Message) // who closes it is the lesson
 	consumed := 0
 	var consumer sync.WaitGroup
 	consumer.Go(func() {
-		for msg := range queue {
+		for msg := range s.queue {
 			consumed++
 			s.log.Info("consumed", "id", msg.ID)
 		}
 	})
-	publishAll(queue, []publishFunc{
+	publishAll(s.queue, []publishFunc{
 		twoEvery(200*time.Millisecond, 1),
 		twoEvery(300*time.Millisecond, 3),
 	})

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"io"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
 
@@ -13,24 +16,26 @@ import (
 func TestLesson03WhoCloses(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
-		name, side string
-		wantStatus int
-		wantEnd    []string // the last lines
+		name, side   string
+		act          act
+		wantCode     int
+		wantWhy      string
+		wantConsumed int
 	}{
-		{"mistake: each closes", "mistake", 2, []string{
-			"panic: send on closed channel",
-			"\tpanic: close of closed channel [recovered, repanicked]",
-		}},
-		{"fix: closed after all", "fix", 0, []string{
-			"4 of 4 consumed, took 600ms",
-		}},
+		{"mistake: each closes", "mistake", lesson03.mistakes[0],
+			2, "send on closed channel", 3},
+		{"fix: closed after all", "fix", lesson03.fix[0],
+			0, "", 4},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			status, lines := start(t, "0", tt.side, "3").end()
-			assert.Equal(t, tt.wantStatus, status)
-			assert.Subset(t, lines, tt.wantEnd)
+			e, err := watch(t.Context(), io.Discard, tt.act, 0, tt.side, "3")
+			require.NoError(t, err)
+			assert.Equal(t, tt.wantCode, e.code)
+			assert.Equal(t, tt.wantWhy, e.why)
+			assert.Equal(t, tt.wantConsumed,
+				strings.Count(e.printed, "msg=consumed"))
 		})
 	}
 }
@@ -53,14 +58,9 @@ func TestLesson03NobodyCloses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				s, ignore := newStage(t.Output(), 1), goleak.IgnoreCurrent()
-				var queue chan<- Message
 				got := "not ended"
 				go func() {
-					twoPublishers(t.Context(), s,
-						func(q chan<- Message, publishers []publishFunc) {
-							queue = q
-							tt.publishAll(q, publishers)
-						})
+					twoPublishers(t.Context(), s, tt.publishAll)
 					got = "ended at " + time.Since(s.start).String()
 				}()
 				time.Sleep(59 * time.Minute)
@@ -69,7 +69,7 @@ func TestLesson03NobodyCloses(t *testing.T) {
 				assert.Equal(t, tt.want, got)
 				assert.Equal(t, tt.wantLeft, leaked(ignore))
 				if got == "not ended" {
-					close(queue) // release it
+					close(s.queue) // release it
 				}
 			})
 		})

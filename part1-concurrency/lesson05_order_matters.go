@@ -30,7 +30,8 @@ func allAtOnce(queue <-chan Message, handle func(Message)) {
 
 // inLanes is the fix. The messages for one host wait for each other, in the
 // order in which they came; those for other hosts don't. (The map grows with
-// the number of hosts. A service with many would remove what is done.)
+// the hosts, and the messages that wait are without a bound: it is for a queue
+// that has few of both. Lesson 8 bounds what waits.)
 func inLanes(queue <-chan Message, handle func(Message)) {
 	var handlers sync.WaitGroup
 	defer handlers.Wait()

@@ -8,7 +8,7 @@ import (
 )
 
 func TestLesson05OrderMatters(t *testing.T) {
-	const s = time.Second
+	const sec = time.Second
 	tests := []struct {
 		name    string
 		consume func(queue <-chan Message, handle func(Message))
@@ -16,9 +16,9 @@ func TestLesson05OrderMatters(t *testing.T) {
 		took    time.Duration
 	}{
 		{"mistake: one host is restarted twice", allAtOnce,
-			[]time.Duration{1 * s, 1 * s, 1 * s}, 1 * s},
+			[]time.Duration{1 * sec, 1 * sec, 1 * sec}, 1 * sec},
 		{"fix: each once, and none is held up", inLanes,
-			[]time.Duration{1 * s, 1 * s}, 1300 * time.Millisecond},
+			[]time.Duration{1 * sec, 1 * sec}, 1300 * time.Millisecond},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

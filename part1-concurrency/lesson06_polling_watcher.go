@@ -41,16 +41,28 @@ func ackOnNextLook(ctx context.Context, d *Delivery, restart workFunc) {
 }
 
 // closeDoneTwice is a second mistake, met on the way out of the first. An event
-// in Python may be set twice; a channel can be closed only once.
+// in Python may be set twice; a channel can be closed only once. It goes well
+// until the first restart fails.
 func closeDoneTwice(ctx context.Context, d *Delivery, restart workFunc) {
 	done := make(chan struct{})
-	defer close(done) // so that no way out forgets the watcher
+	defer close(done) // whichever way we leave
 	go func() {
-		<-done
-		d.Ack(ctx)
+		tick := time.NewTicker(2 * time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				d.Extend(ctx)
+			}
+		}
 	}()
-	restart(ctx, d.Message)
-	close(done) // so that the ack doesn't wait for what comes next
+	if restart(ctx, d.Message) != nil {
+		close(done) // let the lease run out: somebody else shall try
+		return
+	}
+	d.Ack(ctx)
 }
 
 // ackWhenDone is the fix. The watcher waits for both things at once, and it has

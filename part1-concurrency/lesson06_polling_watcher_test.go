@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
 
@@ -49,29 +51,37 @@ func TestLesson06PollingWatcher(t *testing.T) {
 	}
 }
 
+// It takes a restart that fails to see it.
 func TestLesson06ClosedTwice(t *testing.T) {
+	fails := func(context.Context, Message) error {
+		return errors.New("no such host")
+	}
 	tests := []struct {
-		name   string
-		handle handleFunc
-		want   string // the panic
+		name    string
+		handle  handleFunc
+		restart workFunc
+		want    any // the panic
 	}{
-		{"mistake: done is closed on two paths", closeDoneTwice,
+		{"mistake: it goes well", closeDoneTwice, nothing, nil},
+		{"mistake: until a restart fails", closeDoneTwice, fails,
 			"close of closed channel"},
-		{"fix: done is closed on one", ackWhenDone, ""},
+		{"fix: done is closed on one path", ackWhenDone, fails, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				got := ""
-				func() {
-					defer func() {
-						if err, ok := recover().(error); ok {
-							got = err.Error()
-						}
-					}()
-					handleOne(t.Context(), newStage(t.Output(), 1), tt.handle)
+				b := quietBroker(10*time.Second, 1)
+				require.NoError(t, publish(t.Context(), b, 1, 1, 0))
+				d, err := b.Receive(t.Context())
+				require.NoError(t, err)
+				defer func() {
+					got := recover()
+					if err, ok := got.(error); ok {
+						got = err.Error()
+					}
+					assert.Equal(t, tt.want, got)
 				}()
-				assert.Equal(t, tt.want, got)
+				tt.handle(t.Context(), d, tt.restart)
 			})
 		})
 	}

@@ -50,13 +50,14 @@ func TestLesson07NobodyExtends(t *testing.T) {
 // A restart that hangs does not keep its message for ever. At the limit its
 // lease is left to run out, and somebody else has a try.
 func TestLesson07MaximumLease(t *testing.T) {
+	const ms = time.Millisecond
 	tests := []struct {
 		name   string
 		handle handleFunc
-		takes  time.Duration
-		want   []string // the end of the record
+		takes  time.Duration // longer than the limit and the lease together
+		want   []string      // the end of the record
 	}{
-		{"fix: 3.5s", workUnderLease, 5900 * time.Millisecond, []string{
+		{"fix: let go after 3.5s", workUnderLease, 5900 * ms, []string{
 			"3.2s: extended #1",
 			"5.2s: expired #1",
 			"5.2s: delivered #2",
@@ -64,7 +65,7 @@ func TestLesson07MaximumLease(t *testing.T) {
 			"6s: extend refused #2: already settled",
 			"11.1s: ack refused #2: already settled",
 		}},
-		{"service: 18s", handleAsService, 20300 * time.Millisecond, []string{
+		{"service: let go after 18s", handleAsService, 20300 * ms, []string{
 			"17.6s: extended #1",
 			"19.6s: expired #1",
 			"19.6s: delivered #2",

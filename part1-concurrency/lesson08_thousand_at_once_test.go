@@ -9,7 +9,7 @@ import (
 )
 
 func TestLesson08ThousandAtOnce(t *testing.T) {
-	const once = 21 * time.Millisecond // takes a restart
+	const once = 21 * time.Millisecond // a restart takes that long
 	type figures struct {
 		peak, deliveries, restarts int
 		took                       time.Duration

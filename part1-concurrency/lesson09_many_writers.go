@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 )
@@ -17,6 +18,24 @@ var lesson09 = lesson{
 	number: 9, title: "one struct, many writers",
 	mistakes: underRace(acts(noteProgress, writeFields)),
 	fix:      underRace(acts(noteProgress, returnResults)),
+}
+
+// underRace has acts play in processes that the race detector watches.
+func underRace(list []act) []act {
+	list = inChild(raced, list)
+	for i := range list {
+		list[i].race = true
+	}
+	return list
+}
+
+// raced judges by what the race detector reports.
+func raced(e ending) verdict {
+	reports := strings.Count(e.printed, "WARNING: DATA RACE")
+	return verdict{
+		text:   fmt.Sprintf("%s, DATA RACE reported %d times", e.how, reports),
+		failed: e.code == 66 && reports > 0,
+	}
 }
 
 // progress is what has been done for a message.

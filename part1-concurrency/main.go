@@ -23,8 +23,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // part is the number of this chapter.
@@ -38,6 +39,7 @@ var lessons = []lesson{
 
 // props are what an act leaves on its stage for the proof.
 type props struct {
+	queue  chan Message
 	broker *broker
 }
 
@@ -69,7 +71,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 }
 
 // serve runs the service with a publisher that keeps it busy. It blocks until
-// all n messages are settled.
+// all n messages are settled, or until one of the two fails: then it stops the
+// other one and returns why.
 func serve(ctx context.Context, out io.Writer, seed uint64, n int) error {
 	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -86,11 +89,12 @@ func serve(ctx context.Context, out io.Writer, seed uint64, n int) error {
 		restart: simulate(log, seed, "restarted", 3*time.Second),
 		slots:   8,
 	}
-	var publisher sync.WaitGroup
-	publisher.Go(func() { publish(ctx, b, seed, n, time.Second/2) })
-	err := m.Run(ctx)
-	publisher.Wait()
-	log.Info("ended", "published", b.count("published"),
-		"delivered", b.count("delivered"), "acked", b.count("acked"))
-	return err
+	defer func() {
+		log.Info("ended", "published", b.count("published"),
+			"delivered", b.count("delivered"), "acked", b.count("acked"))
+	}()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return publish(ctx, b, seed, n, time.Second/2) })
+	g.Go(func() error { return m.Run(ctx) })
+	return g.Wait()
 }

@@ -24,7 +24,9 @@ func (m *Mandrill) Run(ctx context.Context) error {
 	var handlers sync.WaitGroup
 	defer handlers.Wait()
 	for {
-		slots <- struct{}{} // before the message: its lease runs from then on
+		// The slot comes before the message, whose lease runs from then on. It
+		// proceeds when a handler ends, for which we would have to wait anyway.
+		slots <- struct{}{}
 		d, err := m.broker.Receive(ctx)
 		if errors.Is(err, errClosed) {
 			return nil
@@ -43,7 +45,7 @@ func (m *Mandrill) Run(ctx context.Context) error {
 // not do yet is look at errors: that is part 3.
 func (m *Mandrill) handle(ctx context.Context, d *Delivery) {
 	lease := m.broker.lease
-	release := keepLease(ctx, d, lease*2/5, lease*9)
+	release := keepLease(ctx, d, lease*2/5, lease*9) // 800ms and 18s of 2s
 	var work sync.WaitGroup
 	work.Go(func() { m.save(ctx, d.Message) })
 	work.Go(func() { m.restart(ctx, d.Message) })

@@ -1,0 +1,66 @@
+// Lesson 0.2: main leaves first.
+//
+// A program in Go ends when main returns, whatever its goroutines are doing.
+// (asyncio's run waits for its main coroutine and cancels what is left.)
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+)
+
+var lesson02 = lesson{
+	number: 2, core: true, title: "main leaves first",
+	mistakes: inChild(countConsumed, acts(passFive, startBoth)),
+	fix:      inChild(countConsumed, acts(passFive, waitForBoth)),
+}
+
+// startBoth is the mistake. Both are started, and main is at its end.
+func startBoth(publish, consume func()) {
+	go publish()
+	go consume()
+}
+
+// waitForBoth is the fix. Who starts a goroutine waits for it.
+func waitForBoth(publish, consume func()) {
+	var both sync.WaitGroup
+	both.Go(publish)
+	both.Go(consume)
+	both.Wait()
+}
+
+type startFunc func(publish, consume func())
+
+// passFive is a whole program: when it returns, main does. To handle a
+// message takes 100ms.
+func passFive(ctx context.Context, s *stage, start startFunc) verdict {
+	queue := make(chan Message, 5) // closed when all five are in it
+	consume := s.work("consumed", 100*time.Millisecond)
+	start(
+		func() {
+			defer close(queue)
+			for i := range 5 {
+				queue <- newMessage(s.seed, i+1)
+			}
+		},
+		func() {
+			for msg := range queue {
+				consume(ctx, msg)
+			}
+		},
+	)
+	return verdict{} // nobody will hear it
+}
+
+// countConsumed judges by what the program has done when it has ended.
+func countConsumed(e ending) verdict {
+	consumed := strings.Count(e.printed, "msg=consumed")
+	return verdict{
+		text:   fmt.Sprintf("%s, %d of 5 consumed", e.how, consumed),
+		failed: consumed < 5,
+	}
+}

@@ -1,0 +1,94 @@
+// Command part0-setup is Mayhem Mandrill, part 0: setup.
+//
+// Mayhem Mandrill restarts hosts for whoever asks. In this part it is a
+// publisher and a consumer with a channel between them. It starts what it
+// needs, waits for it, hears of errors, cleans up and leaves in one place. It
+// still handles one message at a time, and Ctrl-C kills it in mid-message.
+//
+//	go run ./part0-setup             the service, until Ctrl-C
+//	go run ./part0-setup -n 20       the same, for twenty messages
+//	go run ./part0-setup lessons     what there is to learn
+//	go run ./part0-setup mistake 1   a lesson's mistake
+//	go run ./part0-setup fix 1       and its fix
+//	go test ./part0-setup/...        the proofs
+package main
+
+//go:generate go test -race -run TestRecordedOutputs -update .
+//go:generate go tool -modfile=../.ci/tools.mod embedmd -w README.md
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// part is the number of this chapter.
+const part = 0
+
+// lessons are the lessons of this chapter, in order.
+var lessons = []lesson{lesson01, lesson02, lesson03, lesson04}
+
+// props are what an act leaves on its stage for the proof.
+type props struct {
+	queue chan Message
+}
+
+func main() {
+	err := run(context.Background(), os.Args[1:], os.Stdout)
+	if code := status(err); code != 0 {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(code)
+	}
+}
+
+// run does what the arguments say, and blocks until that is done. It returns a
+// usageError if they say nothing that it knows.
+func run(ctx context.Context, args []string, out io.Writer) error {
+	endWithParent()
+	flags := flag.NewFlagSet("part0-setup", flag.ContinueOnError)
+	n := flags.Int("n", 0, "publish `N` messages, then end (0: go on)")
+	seed := flags.Uint64("seed", 1, "the same `SEED` makes the same run")
+	words, err := parse(flags, args, out)
+	switch {
+	case err != nil:
+		return err
+	case *n < 0:
+		return usageError(fmt.Sprintf("-n %d: want 0 or more messages", *n))
+	case len(words) > 0:
+		return command(ctx, out, *seed, words)
+	}
+	return serve(ctx, out, *seed, *n)
+}
+
+// serve runs the service with a publisher that keeps it busy. It blocks until
+// all n messages are handled, or until one of the two fails: then it stops the
+// other one and returns why.
+func serve(ctx context.Context, out io.Writer, seed uint64, n int) error {
+	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.String(a.Key, a.Value.Time().Format("15:04:05.000"))
+			}
+			return a
+		},
+	}))
+	queue := make(chan Message, 100) // closed by publish
+	m := &Mandrill{
+		log:     log,
+		queue:   queue,
+		restart: simulate(log, seed, "restarted", time.Second/2),
+	}
+	defer func() { log.Info("ended", "handled", m.handled) }()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		return publish(ctx, log, queue, seed, n, time.Second/2)
+	})
+	g.Go(func() error { return m.Run(ctx) })
+	return g.Wait()
+}
