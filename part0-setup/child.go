@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -17,16 +17,27 @@ import (
 	"time"
 )
 
-// inChild has acts play in processes of their own. There is nobody to give a
-// verdict in a process that dies, so the one that watches it judges.
-func inChild(judge func(ending) verdict, list []act) []act {
+// A child is an act's process. There is nobody to give a verdict in a process
+// that dies, so the one that watches it judges.
+type child struct {
+	judge func([]ending) verdict
+	runs  int  // how often it plays, for a share; 0 is once
+	race  bool // the race detector watches it
+	alone bool // nothing else goes on in it
+
+	// poke is called for each line that it prints, and may send it a signal.
+	poke func(line string, p *os.Process)
+}
+
+// inChild has acts play in processes of their own.
+func inChild(c child, list []act) []act {
 	for i := range list {
-		list[i].judge = judge
+		list[i].child = &c
 	}
 	return list
 }
 
-// An ending is what became of a child.
+// An ending is what became of a process.
 type ending struct {
 	code    int    // its exit status, -1 if it had none
 	how     string // "exit status 2", "still running after 5s"
@@ -34,8 +45,9 @@ type ending struct {
 	printed string // on both outputs
 }
 
-// died judges by whether the child died, or would have lived for ever.
-func died(e ending) verdict {
+// died judges by whether the process died, or would have lived for ever.
+func died(endings []ending) verdict {
+	e := endings[0]
 	switch {
 	case e.code == 0:
 		return verdict{text: "ended, " + e.how}
@@ -107,34 +119,65 @@ func endWithParent() {
 	}()
 }
 
-// watch lets a child play act number i of what the arguments say, relays what
-// it prints, and returns what became of it. It blocks until the child has
-// ended, which we bring about when our patience is at its end.
-func watch(
-	ctx context.Context, out io.Writer, a act, i int, args ...string,
-) (e ending, err error) {
-	path, remove, err := program(a.race)
+// watch lets a process play act number i of what the arguments say, as often as
+// it shall, and returns what became of it. It relays what the first one prints.
+// It blocks until the last has ended, which we bring about when our patience is
+// at its end.
+func (c *child) watch(
+	ctx context.Context, out io.Writer, i int, args ...string,
+) (endings []ending, err error) {
+	path, remove, err := program(c.race)
 	if err != nil {
-		return e, err
+		return nil, err
 	}
 	defer remove()
+	for range max(1, c.runs) {
+		e, err := c.watchOne(ctx, out, path, i, args)
+		if err != nil {
+			return nil, err
+		}
+		endings, out = append(endings, e), io.Discard
+	}
+	return endings, nil
+}
+
+func (c *child) watchOne(
+	ctx context.Context, out io.Writer, path string, i int, args []string,
+) (e ending, err error) {
 	ctx, cancel := context.WithTimeout(ctx, waits)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...)
 	env := fmt.Sprintf("%s=%d", childEnv, i)
-	if a.alone {
+	if c.alone {
 		env += aloneEnv
 	} else if _, err = cmd.StdinPipe(); err != nil { // open to the end
 		return e, err
 	}
 	cmd.Env = append([]string{"GOTRACEBACK=none", // unless you say otherwise
 		"GORACE=atexit_sleep_ms=0"}, append(os.Environ(), env)...)
-	var printed bytes.Buffer
-	cmd.Stdout = io.MultiWriter(out, &printed)
-	cmd.Stderr = cmd.Stdout
-	if err = cmd.Run(); cmd.ProcessState == nil {
+	r, w, err := os.Pipe()
+	if err != nil {
 		return e, err
 	}
+	defer r.Close()
+	cmd.Stdout, cmd.Stderr = w, w
+	err = cmd.Start()
+	w.Close() // the child has it
+	if err != nil {
+		return e, err
+	}
+	var printed strings.Builder
+	lines := bufio.NewReader(r)
+	for err == nil {
+		var line string
+		line, err = lines.ReadString('\n')
+		printed.WriteString(line)
+		io.WriteString(out, line)
+		if c.poke != nil {
+			c.poke(line, cmd.Process)
+		}
+	}
+	cmd.Wait() // what it returns is in the state, too
 	e = ending{
 		code:    cmd.ProcessState.ExitCode(),
 		how:     cmd.ProcessState.String(),

@@ -15,18 +15,11 @@ import (
 var lesson01 = lesson{
 	number: 1, core: true, title: "publish, then consume",
 	mistakes: append(
-		alone(inChild(died, acts(fiveMessages, publishThenConsume))),
-		inChild(died, acts(fiveMessages, endWithSentinel))...),
+		inChild(child{judge: died, alone: true},
+			acts(fiveMessages, publishThenConsume)),
+		inChild(child{judge: died},
+			acts(fiveMessages, endWithSentinel))...),
 	fix: acts(fiveMessages, closeAtTheEnd),
-}
-
-// alone has acts play where nothing else goes on, so that Go's runtime can see
-// when every goroutine is asleep.
-func alone(list []act) []act {
-	for i := range list {
-		list[i].alone = true
-	}
-	return list
 }
 
 // publishThenConsume is the mistake. This channel has no buffer, so a send

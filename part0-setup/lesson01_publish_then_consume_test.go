@@ -17,21 +17,23 @@ func TestLesson01PublishThenConsume(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, side string
-		act        act
+		child      *child
 		wantCode   int
 		wantWhy    string
 	}{
-		{"mistake: a send before the receive", "mistake", lesson01.mistakes[0],
+		{"mistake: a send before the receive", "mistake",
+			lesson01.mistakes[0].child,
 			2, "all goroutines are asleep - deadlock!"},
-		{"fix: the consumers come first", "fix", alone(lesson01.fix)[0],
+		{"fix: the consumers come first", "fix",
+			&child{alone: true},
 			0, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			e, err := watch(t.Context(), io.Discard, tt.act, 0, tt.side, "1")
+			e, err := tt.child.watch(t.Context(), io.Discard, 0, tt.side, "1")
 			require.NoError(t, err)
-			assert.Equal(t, tt.wantCode, e.code)
-			assert.Equal(t, tt.wantWhy, e.why)
+			assert.Equal(t, tt.wantCode, e[0].code)
+			assert.Equal(t, tt.wantWhy, e[0].why)
 		})
 	}
 }

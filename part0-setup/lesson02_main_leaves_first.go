@@ -15,8 +15,8 @@ import (
 
 var lesson02 = lesson{
 	number: 2, core: true, title: "main leaves first",
-	mistakes: inChild(countConsumed, acts(passFive, startBoth)),
-	fix:      inChild(countConsumed, acts(passFive, waitForBoth)),
+	mistakes: inChild(child{judge: countConsumed}, acts(passFive, startBoth)),
+	fix:      inChild(child{judge: countConsumed}, acts(passFive, waitForBoth)),
 }
 
 // startBoth is the mistake. Both are started, and main is at its end.
@@ -57,7 +57,8 @@ func passFive(ctx context.Context, s *stage, start startFunc) verdict {
 }
 
 // countConsumed judges by what the program has done when it has ended.
-func countConsumed(e ending) verdict {
+func countConsumed(endings []ending) verdict {
+	e := endings[0]
 	consumed := strings.Count(e.printed, "msg=consumed")
 	return verdict{
 		text:   fmt.Sprintf("%s, %d of 5 consumed", e.how, consumed),

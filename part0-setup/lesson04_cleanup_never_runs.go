@@ -16,8 +16,10 @@ import (
 
 var lesson04 = lesson{
 	number: 4, core: true, title: "cleanup that never runs",
-	mistakes: inChild(countClosed, acts(failAtWork, exitAtOnce, closeLast)),
-	fix:      inChild(countClosed, acts(failAtWork, deferAndReturn)),
+	mistakes: inChild(child{judge: countClosed},
+		acts(failAtWork, exitAtOnce, closeLast)),
+	fix: inChild(child{judge: countClosed},
+		acts(failAtWork, deferAndReturn)),
 }
 
 // exitAtOnce is the mistake. os.Exit ends the process there and then, and no
@@ -69,7 +71,8 @@ func failAtWork(
 }
 
 // countClosed judges by how often the database was closed.
-func countClosed(e ending) verdict {
+func countClosed(endings []ending) verdict {
+	e := endings[0]
 	closed := strings.Count(e.printed, "msg=closed")
 	return verdict{
 		text:   fmt.Sprintf("%s, Close called %d times", e.how, closed),

@@ -27,12 +27,12 @@ func TestLesson04CleanupNeverRuns(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			e, err := watch(
-				t.Context(), io.Discard, tt.acts[tt.i], tt.i, tt.side, "4")
+			e, err := tt.acts[tt.i].child.watch(
+				t.Context(), io.Discard, tt.i, tt.side, "4")
 			require.NoError(t, err)
-			assert.Equal(t, tt.wantCode, e.code)
+			assert.Equal(t, tt.wantCode, e[0].code)
 			assert.Equal(t, tt.wantClosed,
-				strings.Count(e.printed, "msg=closed"))
+				strings.Count(e[0].printed, "msg=closed"))
 		})
 	}
 }

@@ -118,6 +118,7 @@ func (b *broker) Receive(ctx context.Context) (d *Delivery, err error) {
 	if dead != nil {
 		return nil, dead
 	}
+	time.Sleep(b.slow["receive"]) // it is ours already, whatever ctx says
 	return d, err
 }
 

@@ -217,6 +217,27 @@ func TestBrokerBlocks(t *testing.T) {
 	})
 }
 
+// A message that was on its way when the context ended arrives all the same:
+// the broker has handed it out.
+func TestBrokerReceivesWhatIsOnItsWay(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b := quietBroker(time.Second, 1)
+		b.slow = map[string]time.Duration{"receive": 200 * time.Millisecond}
+		require.NoError(t, publish(t.Context(), b, 1, 1, 0))
+		ctx, cancel := context.WithTimeoutCause(
+			t.Context(), 100*time.Millisecond, errTooLate)
+		defer cancel()
+		d, err := b.Receive(ctx)
+		require.NoError(t, err)
+		assert.ErrorIs(t, d.Nack(ctx, 0), errTooLate)
+		assert.Equal(t, []string{
+			"0s: delivered #1",
+			"200ms: nack refused #1: too late",
+		}, b.story("m1"))
+		require.NoError(t, d.Ack(t.Context()))
+	})
+}
+
 // A closed broker is at its end when every message is settled, not before: what
 // somebody has may come back.
 func TestBrokerClose(t *testing.T) {

@@ -25,12 +25,10 @@ type lesson struct {
 }
 
 // An act is a scene with somebody to play it. One that dies or hangs plays in a
-// process of its own, a child: see child.go.
+// process of its own: see child.go.
 type act struct {
 	play  func(context.Context, *stage) verdict
-	judge func(ending) verdict // for a child: it may not live to give a verdict
-	race  bool                 // the race detector watches the child
-	alone bool                 // nothing else goes on in the child
+	child *child // nil for one that plays here
 }
 
 // A verdict closes an act: one line that says in numbers what happened.
@@ -131,13 +129,21 @@ type usageError string
 
 func (e usageError) Error() string { return string(e) }
 
+// ExitStatus is that of the README's table.
+func (e usageError) ExitStatus() int { return 2 }
+
 // errBroken is returned by a mistake that did not fail, or a fix that did.
 var errBroken = errors.New("that is not what the lesson promises")
 
-// status returns the exit status for what run returned.
+// status returns the exit status for what run returned. An error may bring its
+// own.
 func status(err error) int {
-	if _, ok := errors.AsType[usageError](err); ok {
-		return 2
+	type withStatus interface {
+		error
+		ExitStatus() int
+	}
+	if e, ok := errors.AsType[withStatus](err); ok {
+		return e.ExitStatus()
 	} else if err != nil && !errors.Is(err, flag.ErrHelp) {
 		return 1
 	}
@@ -221,13 +227,13 @@ func (l lesson) perform(
 	var broken error
 	for i, a := range acts {
 		var v verdict
-		if a.judge != nil {
-			e, err := watch(ctx, out, a, i, "-seed", fmt.Sprint(seed), side,
-				fmt.Sprint(l.number))
+		if a.child != nil {
+			endings, err := a.child.watch(ctx, out, i,
+				"-seed", fmt.Sprint(seed), side, fmt.Sprint(l.number))
 			if err != nil {
 				return err
 			}
-			v = a.judge(e)
+			v = a.child.judge(endings)
 		} else {
 			s := newStage(out, seed)
 			v = a.play(ctx, s)

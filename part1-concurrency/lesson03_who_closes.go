@@ -14,8 +14,9 @@ import (
 
 var lesson03 = lesson{
 	number: 3, title: "who closes?",
-	mistakes: inChild(died, acts(twoPublishers, eachCloses, nobodyCloses)),
-	fix:      acts(twoPublishers, closeAfterAll),
+	mistakes: inChild(child{judge: died},
+		acts(twoPublishers, eachCloses, nobodyCloses)),
+	fix: acts(twoPublishers, closeAfterAll),
 }
 
 // eachCloses is the mistake. Every publisher tidies up behind itself, and the

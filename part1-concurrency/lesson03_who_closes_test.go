@@ -17,25 +17,25 @@ func TestLesson03WhoCloses(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, side   string
-		act          act
+		child        *child
 		wantCode     int
 		wantWhy      string
 		wantConsumed int
 	}{
-		{"mistake: each closes", "mistake", lesson03.mistakes[0],
+		{"mistake: each closes", "mistake", lesson03.mistakes[0].child,
 			2, "send on closed channel", 3},
-		{"fix: closed after all", "fix", lesson03.fix[0],
+		{"fix: closed after all", "fix", &child{},
 			0, "", 4},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			e, err := watch(t.Context(), io.Discard, tt.act, 0, tt.side, "3")
+			e, err := tt.child.watch(t.Context(), io.Discard, 0, tt.side, "3")
 			require.NoError(t, err)
-			assert.Equal(t, tt.wantCode, e.code)
-			assert.Equal(t, tt.wantWhy, e.why)
+			assert.Equal(t, tt.wantCode, e[0].code)
+			assert.Equal(t, tt.wantWhy, e[0].why)
 			assert.Equal(t, tt.wantConsumed,
-				strings.Count(e.printed, "msg=consumed"))
+				strings.Count(e[0].printed, "msg=consumed"))
 		})
 	}
 }

@@ -16,21 +16,15 @@ import (
 
 var lesson09 = lesson{
 	number: 9, title: "one struct, many writers",
-	mistakes: underRace(acts(noteProgress, writeFields)),
-	fix:      underRace(acts(noteProgress, returnResults)),
-}
-
-// underRace has acts play in processes that the race detector watches.
-func underRace(list []act) []act {
-	list = inChild(raced, list)
-	for i := range list {
-		list[i].race = true
-	}
-	return list
+	mistakes: inChild(child{judge: raced, race: true},
+		acts(noteProgress, writeFields)),
+	fix: inChild(child{judge: raced, race: true},
+		acts(noteProgress, returnResults)),
 }
 
 // raced judges by what the race detector reports.
-func raced(e ending) verdict {
+func raced(endings []ending) verdict {
+	e := endings[0]
 	reports := strings.Count(e.printed, "WARNING: DATA RACE")
 	return verdict{
 		text:   fmt.Sprintf("%s, DATA RACE reported %d times", e.how, reports),

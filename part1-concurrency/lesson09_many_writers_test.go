@@ -16,22 +16,22 @@ func TestLesson09ManyWriters(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, side string
-		act        act
+		child      *child
 		wantCode   int
 		wantRaces  int
 	}{
 		{"mistake: the log line reads what the other writes", "mistake",
-			lesson09.mistakes[0], 66, 1},
+			lesson09.mistakes[0].child, 66, 1},
 		{"fix: each has its own result", "fix",
-			lesson09.fix[0], 0, 0},
+			lesson09.fix[0].child, 0, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			e, err := watch(t.Context(), io.Discard, tt.act, 0, tt.side, "9")
+			e, err := tt.child.watch(t.Context(), io.Discard, 0, tt.side, "9")
 			require.NoError(t, err)
-			assert.Equal(t, tt.wantCode, e.code)
+			assert.Equal(t, tt.wantCode, e[0].code)
 			assert.Equal(t, tt.wantRaces,
-				strings.Count(e.printed, "WARNING: DATA RACE"))
+				strings.Count(e[0].printed, "WARNING: DATA RACE"))
 		})
 	}
 }

@@ -63,7 +63,7 @@ func TestBrokenPromise(t *testing.T) {
 // The program, as somebody else starts it: it speaks, and it does not outlive
 // the one who started it.
 func TestChildEndsWithItsParent(t *testing.T) {
-	c := start(t, "all")
+	c := start(t)
 	c.until(t, "msg=published")
 	c.stdin.Close()
 	status, _ := c.end()
@@ -71,7 +71,7 @@ func TestChildEndsWithItsParent(t *testing.T) {
 }
 
 func TestExitStatus(t *testing.T) {
-	c := start(t, "all", "mistake", "99")
+	c := start(t, "mistake", "99")
 	status, lines := c.end()
 	assert.Equal(t, 2, status)
 	assert.Equal(t, []string{
