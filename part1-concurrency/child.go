@@ -119,10 +119,10 @@ func endWithParent() {
 	}()
 }
 
-// watch lets a process play act number i of what the arguments say, as often as
-// it shall, and returns what became of it. It relays what the first one prints.
-// It blocks until the last has ended, which we bring about when our patience is
-// at its end.
+// watch lets a process play act number i of what the arguments say, and returns
+// what became of it. It relays what it prints, unless it plays often. It blocks
+// until the last has ended, which we bring about when our patience is at its
+// end.
 func (c *child) watch(
 	ctx context.Context, out io.Writer, i int, args ...string,
 ) (endings []ending, err error) {
@@ -131,12 +131,15 @@ func (c *child) watch(
 		return nil, err
 	}
 	defer remove()
+	if c.runs > 1 {
+		out = io.Discard
+	}
 	for range max(1, c.runs) {
 		e, err := c.watchOne(ctx, out, path, i, args)
 		if err != nil {
 			return nil, err
 		}
-		endings, out = append(endings, e), io.Discard
+		endings = append(endings, e)
 	}
 	return endings, nil
 }

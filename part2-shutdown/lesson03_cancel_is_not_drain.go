@@ -1,0 +1,141 @@
+// Lesson 2.3: cancel is not drain.
+//
+// Three hosts are being restarted when the service is stopped. A restart that
+// is cut short leaves a host that is half down.
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+var lesson03 = lesson{
+	number: 3, core: true, title: "cancel is not drain",
+	mistakes: append(acts(threeInFlight, oneContext),
+		acts(stopAThousandTimes, selectBoth)...),
+	fix: append(acts(threeInFlight, twoContexts),
+		acts(stopAThousandTimes, askFirst)...),
+}
+
+// oneContext is the mistake. The context that stops the pulling is the one that
+// the work has, so all work is cancelled in the instant of the signal.
+func oneContext(ctx context.Context, b *broker, restart workFunc) {
+	var handlers sync.WaitGroup
+	defer handlers.Wait()
+	for {
+		d, err := b.Receive(ctx)
+		if err != nil {
+			return
+		}
+		handlers.Go(func() {
+			if restart(ctx, d.Message) == nil {
+				d.Ack(ctx)
+			}
+		})
+	}
+}
+
+// twoContexts is the fix. The work has a context of its own, which keeps the
+// values of the first and not its end. (For how long? Lesson 6.)
+func twoContexts(ctx context.Context, b *broker, restart workFunc) {
+	work := context.WithoutCancel(ctx)
+	var handlers sync.WaitGroup
+	defer handlers.Wait()
+	for {
+		d, err := b.Receive(ctx)
+		if err != nil {
+			return
+		}
+		handlers.Go(func() {
+			if restart(work, d.Message) == nil {
+				d.Ack(work)
+			}
+		})
+	}
+}
+
+// threeInFlight stops a consumer one second into three restarts that take three
+// seconds each. They heed their context.
+func threeInFlight(
+	ctx context.Context, s *stage,
+	consume func(ctx context.Context, b *broker, restart workFunc),
+) verdict {
+	ctx, stop := context.WithCancelCause(ctx)
+	b := newBroker(s.log, 10*time.Second, 3)
+	s.broker = b
+	publish(ctx, b, s.seed, 3, 0)
+	time.AfterFunc(time.Second, func() {
+		s.log.Info("signal")
+		stop(errStopped)
+	})
+	consume(ctx, b, func(ctx context.Context, msg Message) error {
+		if err := sleep(ctx, 3*time.Second); err != nil {
+			s.log.Info("cut short", "id", msg.ID, "cause", err)
+			return err
+		}
+		s.log.Info("restarted", "id", msg.ID)
+		return nil
+	})
+	return verdict{
+		text: fmt.Sprintf("3 in flight, %d acked, took %v",
+			b.count("acked"), s.elapsed()),
+		failed: b.count("acked") < 3,
+	}
+}
+
+// selectBoth is the second mistake. When a message is there and the context has
+// ended, both cases can proceed, and select takes either.
+func selectBoth(ctx context.Context, queue <-chan Message) (taken bool) {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-queue:
+		return true
+	}
+}
+
+// askFirst is its fix. Once the context has ended, nothing is taken any more.
+// (What is taken in the very instant is given back: lesson 4.)
+func askFirst(ctx context.Context, queue <-chan Message) (taken bool) {
+	if ctx.Err() != nil {
+		return false
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-queue:
+		return true
+	}
+}
+
+// share marks a figure that differs from run to run.
+func share(n, of int) string {
+	if n == 0 || n == of {
+		return fmt.Sprint(n)
+	}
+	return fmt.Sprintf("~%d", n)
+}
+
+// stopAThousandTimes offers a message to a consumer that has been stopped.
+func stopAThousandTimes(
+	ctx context.Context, s *stage,
+	take func(ctx context.Context, queue <-chan Message) (taken bool),
+) verdict {
+	ctx, stop := context.WithCancelCause(ctx)
+	stop(errStopped)
+	taken := 0
+	for i := range 1000 {
+		queue := make(chan Message, 1)
+		queue <- newMessage(s.seed, i+1)
+		if take(ctx, queue) {
+			taken++
+		}
+	}
+	return verdict{
+		text:   fmt.Sprintf("stopped, took %s of 1000", share(taken, 1000)),
+		failed: taken > 0,
+	}
+}

@@ -1,0 +1,93 @@
+// Lesson 2.5: closed under its users.
+//
+// A service opens a database, starts handlers that save to it, and defers what
+// has to be done at the end. Deferred calls run in reverse order.
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+var lesson05 = lesson{
+	number: 5, title: "closed under its users",
+	mistakes: acts(threeSaves, waitThenOpen),
+	fix:      acts(threeSaves, openThenWait),
+}
+
+// waitThenOpen is the mistake. The handlers' WaitGroup comes first in the code,
+// so its Wait comes last, and the database is closed while they work.
+func waitThenOpen(db *database, start func(handlers *sync.WaitGroup)) {
+	var handlers sync.WaitGroup
+	defer handlers.Wait()
+	db.Open()
+	defer db.Close()
+	start(&handlers)
+}
+
+// openThenWait is the fix. What is used is opened before its users start, and
+// so it is closed after they have ended.
+func openThenWait(db *database, start func(handlers *sync.WaitGroup)) {
+	db.Open()
+	defer db.Close()
+	var handlers sync.WaitGroup
+	defer handlers.Wait()
+	start(&handlers)
+}
+
+var errDatabaseClosed = errors.New("database closed")
+
+// A database can be used while it is open.
+type database struct {
+	stage *stage
+	mu    sync.Mutex
+	open  bool
+	saved int
+}
+
+func (db *database) Open()  { db.set(true, "database opened") }
+func (db *database) Close() { db.set(false, "database closed") }
+
+func (db *database) set(open bool, what string) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.open = open
+	db.stage.log.Info(what)
+}
+
+// Save takes a second.
+func (db *database) Save(msg Message) error {
+	time.Sleep(time.Second)
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if !db.open {
+		db.stage.log.Info("save failed", "id", msg.ID, "err", errDatabaseClosed)
+		return errDatabaseClosed
+	}
+	db.saved++
+	db.stage.log.Info("saved", "id", msg.ID)
+	return nil
+}
+
+// threeSaves is a service that is stopped when it has started three handlers.
+func threeSaves(
+	_ context.Context, s *stage,
+	serve func(db *database, start func(handlers *sync.WaitGroup)),
+) verdict {
+	db := &database{stage: s}
+	serve(db, func(handlers *sync.WaitGroup) {
+		for i := range 3 {
+			handlers.Go(func() { db.Save(newMessage(s.seed, i+1)) })
+		}
+		time.Sleep(time.Second / 2)
+		s.log.Info("signal")
+	})
+	return verdict{
+		text:   fmt.Sprintf("3 saves in flight, %d failed", 3-db.saved),
+		failed: db.saved < 3,
+	}
+}
