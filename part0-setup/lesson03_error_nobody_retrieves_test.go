@@ -1,7 +1,7 @@
 package main
 
 import (
-	"strings"
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,8 +14,8 @@ func TestLesson03ErrorNobodyRetrieves(t *testing.T) {
 	tests := []struct {
 		name     string
 		serve    serveFunc
-		want     string         // the verdict, of an hour
-		wantLeft map[string]int // before the hour is over
+		want     string         // the verdict, when it was watched an hour
+		wantLeft map[string]int // the goroutines, just before
 	}{
 		{"mistake: the error is gone", goBoth,
 			"3 consumed, returned after 59m0s: <nil>",
@@ -30,8 +30,7 @@ func TestLesson03ErrorNobodyRetrieves(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				var log strings.Builder
-				s, ignore := newStage(&log, 1), goleak.IgnoreCurrent()
+				s, ignore := newStage(io.Discard, 1), goleak.IgnoreCurrent()
 				ended := make(chan verdict, 1)
 				go func() {
 					ended <- failAtFourIn(
@@ -41,7 +40,6 @@ func TestLesson03ErrorNobodyRetrieves(t *testing.T) {
 				synctest.Wait()
 				assert.Equal(t, tt.wantLeft, leaked(ignore))
 				assert.Equal(t, tt.want, (<-ended).text)
-				assert.NotContains(t, log.String(), "no such host")
 			})
 		})
 	}

@@ -16,7 +16,9 @@ type Mandrill struct {
 }
 
 // Run handles messages, one at a time, until the queue is closed, and returns
-// nil; or until one of them fails, or ctx ends, and returns why.
+// nil, or until one of them fails, and returns why. While it waits for a
+// message it does not look at ctx: when ctx ends, the publisher closes the
+// queue.
 func (m *Mandrill) Run(ctx context.Context) error {
 	for msg := range m.queue {
 		if err := m.handle(ctx, msg); err != nil {
