@@ -153,23 +153,29 @@ func TestRecordedOutputs(t *testing.T) {
 }
 
 // inOrder sorts the lines of one instant by message: which of two goroutines
-// writes first is anybody's guess. The lines of one message keep their order.
+// writes first is anybody's guess. The lines of one message keep their order,
+// and so does a line that is about none.
 func inOrder(log string) string {
-	id := regexp.MustCompile(` id=m(\d+)`)
-	number := func(line string) (n int) {
+	id := regexp.MustCompile(`^(t=\S+).* id=m(\d+)`)
+	key := func(line string) (instant string, n int) {
 		if m := id.FindStringSubmatch(line); m != nil {
-			n, _ = strconv.Atoi(m[1])
+			n, _ = strconv.Atoi(m[2])
+			return m[1], n
 		}
-		return n
+		return "", 0
 	}
 	lines := strings.SplitAfter(log, "\n")
 	for from, to := 0, 0; from < len(lines); from = to {
-		instant, _, _ := strings.Cut(lines[from], " ")
-		for to < len(lines) && strings.HasPrefix(lines[to], instant) {
-			to++
+		instant, _ := key(lines[from])
+		for to = from + 1; to < len(lines); to++ {
+			if next, _ := key(lines[to]); next != instant || next == "" {
+				break
+			}
 		}
 		slices.SortStableFunc(lines[from:to], func(a, b string) int {
-			return cmp.Compare(number(a), number(b))
+			_, i := key(a)
+			_, j := key(b)
+			return cmp.Compare(i, j)
 		})
 	}
 	return strings.Join(lines, "")
@@ -232,7 +238,9 @@ func startCommand(t *testing.T, cmd *exec.Cmd) *process {
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	w.Close()
+	tooLong := time.AfterFunc(30*time.Second, func() { cmd.Process.Kill() })
 	t.Cleanup(func() {
+		tooLong.Stop()
 		cmd.Process.Kill()
 		cmd.Wait()
 		r.Close()

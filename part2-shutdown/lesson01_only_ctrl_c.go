@@ -29,8 +29,8 @@ var lesson01 = lesson{
 		stoppedBy(os.Interrupt, "msg=starting", listenFirst)...),
 }
 
-// deferOnly is the mistake that needs no code: to believe that a deferred call
-// runs when Ctrl-C ends the program.
+// deferOnly is the mistake that needs no code. The caller has deferred the
+// cleanup, and believes that it runs.
 func deferOnly(startUp func()) (context.Context, context.CancelFunc) {
 	startUp()
 	return context.WithCancel(context.Background())
@@ -44,12 +44,14 @@ func interruptWhenReady(startUp func()) (context.Context, context.CancelFunc) {
 }
 
 // listenFirst is the fix. It listens before it does anything else, to all that
-// ask for an end. Who started us with HUP ignored, nohup for example, wants us
-// to outlive the terminal; to listen would undo that.
+// ask for an end. Who started us with one of them ignored, as nohup does with
+// HUP, wants us to outlive it; to listen would undo that.
 func listenFirst(startUp func()) (context.Context, context.CancelFunc) {
-	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) {
-		signals = append(signals, syscall.SIGHUP)
+	signals := []os.Signal{syscall.SIGTERM}
+	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGHUP} {
+		if !signal.Ignored(sig) {
+			signals = append(signals, sig)
+		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	startUp()

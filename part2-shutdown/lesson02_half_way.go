@@ -10,8 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"golang.org/x/sync/errgroup"
 )
 
 var lesson02 = lesson{
@@ -33,13 +31,13 @@ func firstErrorStops(ctx context.Context, steps []func() error) error {
 
 // firstErrorWins is the second mistake. All steps are made, and the one error
 // that survives is the one that says nothing.
-func firstErrorWins(ctx context.Context, steps []func() error) error {
-	var g errgroup.Group
-	g.SetLimit(1) // one after the other
+func firstErrorWins(ctx context.Context, steps []func() error) (first error) {
 	for _, step := range steps {
-		g.Go(step)
+		if err := step(); err != nil && first == nil {
+			first = err
+		}
 	}
-	return g.Wait()
+	return first
 }
 
 // everyStep is the fix. All steps are made, in order; that we were stopped is

@@ -2,11 +2,33 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 )
+
+// What comes back with "stopped" is not lost, and "stopped" in other words is
+// no failure either.
+func TestLesson02UnlessStopped(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	assert.Equal(t, context.Canceled, unlessStopped(ctx, context.Canceled))
+	cancel(errStopped)
+	wrapped := fmt.Errorf("consumer: %w", errStopped)
+	joined := errors.Join(errStopped, errDiskFull)
+	for _, tt := range []struct{ err, want error }{
+		{nil, nil},
+		{errStopped, nil},
+		{context.Canceled, nil},
+		{wrapped, nil},
+		{errDiskFull, errDiskFull},
+		{joined, joined},
+	} {
+		assert.Equal(t, tt.want, unlessStopped(ctx, tt.err))
+	}
+}
 
 func TestLesson02HalfWay(t *testing.T) {
 	const (

@@ -60,9 +60,11 @@ func main() {
 // stop; its cause names the signal. A second signal then kills us, as it would
 // without all this. Call stop when there is nothing left to stop.
 func listen() (ctx context.Context, stop func()) {
-	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) { // it is, under nohup: leave it so
-		signals = append(signals, syscall.SIGHUP)
+	signals := []os.Signal{syscall.SIGTERM}
+	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGHUP} {
+		if !signal.Ignored(sig) { // as HUP is under nohup: leave it so
+			signals = append(signals, sig)
+		}
 	}
 	heard, stop := signal.NotifyContext(context.Background(), signals...)
 	ctx, cancel := context.WithCancelCause(context.Background())

@@ -24,12 +24,13 @@ type Mandrill struct {
 	// The stages of a shutdown: how long the work in flight may go on, and how
 	// long it then has to heed that it is cancelled, and to give its messages
 	// back. Zero means five seconds, and one. A settlement may take half the
-	// grace. Run is back after drain and grace, whatever happens.
+	// grace. Run is back so long after it has stopped pulling, whatever
+	// happens.
 	drain time.Duration
 	grace time.Duration
 
-	mu       sync.Mutex // never held over a wait
-	inFlight map[*Delivery]bool
+	mu       sync.Mutex           // never held over a wait
+	inFlight map[string]*Delivery // the latest of a message
 }
 
 var (
@@ -171,8 +172,10 @@ func (m *Mandrill) settle(
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx),
 		cmp.Or(m.grace, time.Second)/2, errSettleTimeout)
 	defer cancel()
-	if err := verb(ctx); err == nil || errors.Is(err, errSettled) {
-		m.track(d, false)
+	err := verb(ctx)
+	if err == nil || errors.Is(err, errSettled) ||
+		errors.Is(err, errLeaseLost) {
+		m.track(d, false) // settled, by us or somebody else, or theirs to do
 	}
 }
 
@@ -181,12 +184,12 @@ func (m *Mandrill) track(d *Delivery, inFlight bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.inFlight == nil {
-		m.inFlight = make(map[*Delivery]bool)
+		m.inFlight = make(map[string]*Delivery)
 	}
 	if inFlight {
-		m.inFlight[d] = true
-	} else {
-		delete(m.inFlight, d)
+		m.inFlight[d.ID] = d
+	} else if m.inFlight[d.ID] == d {
+		delete(m.inFlight, d.ID)
 	}
 }
 
@@ -194,8 +197,8 @@ func (m *Mandrill) track(d *Delivery, inFlight bool) {
 func (m *Mandrill) names() (names []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for d := range m.inFlight {
-		names = append(names, d.ID)
+	for id := range m.inFlight {
+		names = append(names, id)
 	}
 	slices.SortFunc(names, func(a, b string) int {
 		i, _ := strconv.Atoi(a[1:])
@@ -254,10 +257,13 @@ func publish(
 	return nil
 }
 
-// unlessStopped returns nil if err says only that ctx has ended.
+// unlessStopped returns nil if err says no more than that ctx has ended. An
+// error that others are joined to may say more; it does not unwrap.
 func unlessStopped(ctx context.Context, err error) error {
-	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
-		return nil
+	for e := err; e != nil && ctx.Err() != nil; e = errors.Unwrap(e) {
+		if e == ctx.Err() || e == context.Cause(ctx) {
+			return nil
+		}
 	}
 	return err
 }

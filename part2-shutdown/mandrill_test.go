@@ -147,6 +147,27 @@ func TestMandrillNamesWhatItCouldNotSettle(t *testing.T) {
 	})
 }
 
+// What somebody else has settled, or has now, is not ours any more.
+func TestMandrillForgetsWhatIsNotItsOwn(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b := quietBroker(time.Second, 1)
+		m := &Mandrill{broker: b}
+		require.NoError(t, b.Publish(t.Context(), newMessage(1, 1)))
+		first, err := b.Receive(t.Context())
+		require.NoError(t, err)
+		second, err := b.Receive(t.Context()) // a second later
+		require.NoError(t, err)
+
+		m.track(first, true)
+		m.giveBack(t.Context(), first)
+		assert.Empty(t, m.names(), "lease lost")
+		require.NoError(t, second.Ack(t.Context()))
+		m.track(first, true)
+		m.settle(t.Context(), first, first.Ack)
+		assert.Empty(t, m.names(), "already settled")
+	})
+}
+
 // The zero value of a time-out is not "at once".
 func TestMandrillZeroValues(t *testing.T) {
 	inBubble(t, func(t *testing.T) {

@@ -39,7 +39,7 @@ func TestShutdownProperties(t *testing.T) {
 	for _, event := range []string{
 		"signal while pulling", "signal while working",
 		"signal while settling", "signal in the drain", "given back unbegun",
-		"drained", "forced", "abandoned",
+		"drained", "forced", "abandoned", "settled too late",
 	} {
 		assert.GreaterOrEqual(t, happened[event], 20, event)
 	}
@@ -54,8 +54,8 @@ func shutDownOnce(t *testing.T, seed uint64, happened map[string]int) {
 	b := newBroker(slog.New(slog.DiscardHandler), time.Minute, 10)
 	b.slow = map[string]time.Duration{
 		"receive": upTo(100 * time.Millisecond),
-		"ack":     upTo(400 * time.Millisecond),
-		"nack":    upTo(400 * time.Millisecond),
+		"ack":     upTo(600 * time.Millisecond), // 500 are too long
+		"nack":    upTo(600 * time.Millisecond),
 	}
 	n, pause := 1+draw.IntN(20), upTo(time.Second)
 	signal := upTo(8 * time.Second)
@@ -112,9 +112,9 @@ func shutDownOnce(t *testing.T, seed uint64, happened map[string]int) {
 	abandoned, isAbandoned := errors.AsType[abandonedError](err)
 	assert.Equal(t, b.count("published"),
 		b.count("acked")+b.count("nacked")+len(abandoned)+b.undelivered())
-	// Nothing settled twice, and no settlement refused.
+	// Nothing settled twice, and none refused but what took too long.
 	settled, delivered := make(map[string]int), 0
-	settling, late, before := false, 0, 0
+	settling, late, before, tooLate := false, 0, 0, 0
 	b.mu.Lock()
 	record := slices.Clone(b.record)
 	b.mu.Unlock()
@@ -133,6 +133,11 @@ func shutDownOnce(t *testing.T, seed uint64, happened map[string]int) {
 			settling = settling || e.At-b.slow["ack"] < signal && signal < e.At
 		case "nacked":
 			settled[e.ID]++
+		case "ack refused", "nack refused":
+			assert.ErrorIs(t, e.Reason, errSettleTimeout)
+			assert.Contains(t, abandoned, e.ID)
+			happened["settled too late"]++
+			tooLate++
 		case "published", "extended":
 		default:
 			assert.Fail(t, "not expected", "%v", e)
@@ -149,12 +154,18 @@ func shutDownOnce(t *testing.T, seed uint64, happened map[string]int) {
 		left += n
 	}
 	assert.LessOrEqual(t, left, 3*len(abandoned))
-	// What happened?
-	if isAbandoned {
+	// What happened? It was forced when the drain was over, and not before.
+	over := signal + m.drain
+	switch {
+	case isAbandoned:
+		assert.True(t, hangs || deaf || tooLate > 0, "what heeds is not")
 		happened["abandoned"]++
-	} else if err != nil {
+	case err != nil:
+		assert.Equal(t, forcedError{}, err)
+		assert.GreaterOrEqual(t, took, over)
 		happened["forced"]++
-	} else {
+	default:
+		assert.LessOrEqual(t, took, over+b.slow["receive"])
 		happened["drained"]++
 	}
 	ended := took < signal

@@ -4,9 +4,12 @@ package main
 
 import (
 	"os/exec"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -92,22 +95,24 @@ func whatBecomesOf(t *testing.T, p *process, sig syscall.Signal) string {
 	return state
 }
 
-// Stopped in mid-work, the program is back within its budget, says each stage
-// in a line, accounts for every message, and tells by its status which stages
-// were needed.
+// Stopped in mid-work, the program says each stage in a line, accounts for
+// every message in the last one, is back within its budget, and tells by its
+// status which stages were needed.
 func TestShutdownForReal(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name       string
 		args       []string
 		wantStatus int
+		budget     time.Duration // the drain and the grace
 		wantStages []string
 	}{
-		{"all ends in time", nil, 0,
+		{"all ends in time", nil, 0, 6 * time.Second,
 			[]string{"stopped pulling", "drained", "ended"}},
-		{"some is cancelled", []string{"-drain", "1ms"}, 3,
+		{"some is cancelled", []string{"-drain", "1ms"}, 3, time.Second,
 			[]string{"stopped pulling", "cancelling", "ended"}},
 		{"some heeds nothing", []string{"-drain", "1ms", "-stuck", "1"}, 1,
+			time.Second,
 			[]string{"stopped pulling", "cancelling", "abandoning", "ended"}},
 	}
 	for _, sig := range []syscall.Signal{
@@ -120,9 +125,13 @@ func TestShutdownForReal(t *testing.T) {
 				for range 5 { // in mid-work: no restart takes that little
 					p.until(t, "msg=delivered")
 				}
+				signalled := time.Now()
 				require.NoError(t, p.Process.Signal(sig))
 				status, lines := p.end()
 				assert.Equal(t, tt.wantStatus, status)
+				assert.Less(t, time.Since(signalled),
+					tt.budget+3*time.Second) // it is a busy machine
+				assertAddsUp(t, strings.Join(lines, "\n"))
 
 				var stages []string
 				for _, line := range lines {
@@ -139,6 +148,27 @@ func TestShutdownForReal(t *testing.T) {
 			})
 		}
 	}
+}
+
+// assertAddsUp checks the last line: what was published is the sum of the rest,
+// and there was some.
+func assertAddsUp(t *testing.T, out string) {
+	t.Helper()
+	_, last, ok := strings.Cut(out, "msg=ended ")
+	require.True(t, ok)
+	var counts []int
+	for _, m := range regexp.MustCompile(`=(\d+)`).
+		FindAllStringSubmatch(last, -1) {
+		n, err := strconv.Atoi(m[1])
+		require.NoError(t, err)
+		counts = append(counts, n)
+	}
+	sum := 0
+	for _, n := range counts[1:] {
+		sum += n
+	}
+	assert.GreaterOrEqual(t, counts[0], 5)
+	assert.Equal(t, counts[0], sum, last)
 }
 
 // A second signal ends the program at once, whatever it is waiting for: fifty
