@@ -169,9 +169,11 @@ func TestLinks(t *testing.T) {
 		heading = regexp.MustCompile(`[^\w\- ]`).ReplaceAllString(heading, "")
 		return strings.ReplaceAll(heading, " ", "-")
 	}
+	blocks := regexp.MustCompile("(?ms)^```.*?^```$")
 	for _, path := range append(texts, "README.md") {
+		text := blocks.ReplaceAllString(read(t, path), "")
 		for _, m := range regexp.MustCompile(`\]\(([^):]+)\)`).
-			FindAllStringSubmatch(read(t, path), -1) {
+			FindAllStringSubmatch(text, -1) {
 			file, section, _ := strings.Cut(m[1], "#")
 			target := path
 			if file != "" {

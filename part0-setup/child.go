@@ -20,10 +20,10 @@ import (
 // A child is an act's process. There is nobody to give a verdict in a process
 // that dies, so the one that watches it judges.
 type child struct {
-	judge func([]ending) verdict
-	runs  int  // how often it plays, for a share; 0 is once
-	race  bool // the race detector watches it
-	alone bool // nothing else goes on in it
+	judge func([]ending) verdict // nil is died
+	runs  int                    // how often it plays, for a share; 0 is once
+	race  bool                   // the race detector watches it
+	alone bool                   // nothing else goes on in it
 
 	// poke is called for each line that it prints, and may send it a signal.
 	poke func(line string, p *os.Process)

@@ -233,7 +233,11 @@ func (l lesson) perform(
 			if err != nil {
 				return err
 			}
-			v = a.child.judge(endings)
+			judge := a.child.judge
+			if judge == nil {
+				judge = died
+			}
+			v = judge(endings)
 		} else {
 			s := newStage(out, seed)
 			v = a.play(ctx, s)

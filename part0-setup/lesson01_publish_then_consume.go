@@ -15,9 +15,9 @@ import (
 var lesson01 = lesson{
 	number: 1, core: true, title: "publish, then consume",
 	mistakes: append(
-		inChild(child{judge: died, alone: true},
+		inChild(child{alone: true},
 			acts(fiveMessages, publishThenConsume)),
-		inChild(child{judge: died},
+		inChild(child{},
 			acts(fiveMessages, endWithSentinel))...),
 	fix: acts(fiveMessages, closeAtTheEnd),
 }

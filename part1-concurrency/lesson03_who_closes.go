@@ -14,7 +14,7 @@ import (
 
 var lesson03 = lesson{
 	number: 3, title: "who closes?",
-	mistakes: inChild(child{judge: died},
+	mistakes: inChild(child{},
 		acts(twoPublishers, eachCloses, nobodyCloses)),
 	fix: acts(twoPublishers, closeAfterAll),
 }

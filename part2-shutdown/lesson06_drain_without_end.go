@@ -14,7 +14,7 @@ import (
 
 var lesson06 = lesson{
 	number: 6, core: true, title: "the drain without end",
-	mistakes: inChild(child{judge: died}, acts(oneHangs, waitForAll)),
+	mistakes: inChild(child{}, acts(oneHangs, waitForAll)),
 	fix:      acts(oneHangs, waitInStages),
 }
 

@@ -1,0 +1,157 @@
+// Lesson 3.2: panics, and where recover works.
+//
+// A handler starts a goroutine, and that one panics. A panic that nobody
+// recovers ends the process, whatever its other goroutines were doing.
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+var lesson02 = lesson{
+	number: 2, core: true, title: "panics, and where recover works",
+	mistakes: append(
+		inChild(child{judge: countSurvivors},
+			acts(onePanics, recoverInCaller, recoverInHelper)),
+		inChild(child{judge: countAcked, runs: 100},
+			acts(onePanicsSoon, trustWait))...),
+	fix: inChild(child{judge: countSurvivors},
+		acts(onePanics, recoverInGoroutine)),
+}
+
+// recoverInCaller is the mistake. recover stops a panic of its own goroutine,
+// on its way up. The goroutine that it started has a way of its own.
+func recoverInCaller(work func()) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("contained: %v", p)
+		}
+	}()
+	var job sync.WaitGroup
+	job.Go(work)
+	job.Wait()
+	return nil
+}
+
+// recoverInHelper is the second mistake. It is in the right goroutine, but
+// recover works only in the deferred function itself, not in what that calls.
+func recoverInHelper(work func()) (err error) {
+	contained := func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("contained: %v", p)
+		}
+	}
+	var job sync.WaitGroup
+	job.Go(func() {
+		defer func() { contained() }()
+		work()
+	})
+	job.Wait()
+	return err
+}
+
+// trustWait is the third mistake: to think that nothing after Wait can run when
+// the process is dying. A panic takes a moment to end a process, and in that
+// moment the others go on; errgroup's Wait may return nil.
+func trustWait(work func()) (err error) {
+	var g errgroup.Group
+	g.Go(func() error {
+		work()
+		return nil
+	})
+	return g.Wait()
+}
+
+// recoverInGoroutine is the fix: a boundary in every goroutine, at its top. The
+// error has the stack in it, or we would never learn where it was.
+func recoverInGoroutine(work func()) (err error) {
+	var job sync.WaitGroup
+	job.Go(func() {
+		err = contain(func() error {
+			work()
+			return nil
+		})
+	})
+	job.Wait()
+	return err
+}
+
+// onePanics is a whole program that handles two messages side by side. One
+// takes 300ms. The other panics after 100ms, and should then be given back.
+func onePanics(
+	_ context.Context, s *stage, handle func(work func()) error,
+) verdict {
+	return onePanicsAfter(s, handle, 100*time.Millisecond)
+}
+
+// onePanicsSoon does it after 25ms, for it is played often.
+func onePanicsSoon(
+	_ context.Context, s *stage, handle func(work func()) error,
+) verdict {
+	return onePanicsAfter(s, handle, 25*time.Millisecond)
+}
+
+func onePanicsAfter(
+	s *stage, handle func(work func()) error, d time.Duration,
+) verdict {
+	var handlers sync.WaitGroup
+	handlers.Go(func() {
+		defer s.log.Info("ended", "id", "m1")
+		time.Sleep(300 * time.Millisecond)
+		s.log.Info("acked", "id", "m1")
+	})
+	handlers.Go(func() {
+		err := handle(func() {
+			time.Sleep(d)
+			var racks map[string]int
+			//lint:ignore SA5000 this is the panic
+			racks["cattle"]++
+		})
+		if err != nil {
+			s.log.Info("nacked", "id", "m2", "err", err)
+		} else {
+			s.log.Info("acked", "id", "m2")
+		}
+	})
+	handlers.Wait()
+	return verdict{}
+}
+
+// countSurvivors judges by what became of the message that did not panic.
+func countSurvivors(endings []ending) verdict {
+	e := endings[0]
+	acked := strings.Count(e.printed, "msg=acked id=m1")
+	text := fmt.Sprintf("%s, m1 acked %d times", e.how, acked)
+	if e.why != "" {
+		text += ", " + e.why
+	}
+	return verdict{text: text, failed: acked == 0}
+}
+
+// countAcked judges by how often the message that panicked was acked.
+func countAcked(endings []ending) verdict {
+	acked := 0
+	for _, e := range endings {
+		acked += strings.Count(e.printed, "msg=acked id=m2")
+	}
+	return verdict{
+		text: fmt.Sprintf("m2 panicked, and was acked %s of %d times",
+			share(acked, len(endings)), len(endings)),
+		failed: acked > 0,
+	}
+}
+
+// share marks a figure that differs from run to run.
+func share(n, of int) string {
+	if n == 0 || n == of {
+		return fmt.Sprint(n)
+	}
+	return fmt.Sprintf("~%d", n)
+}

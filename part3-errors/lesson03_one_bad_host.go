@@ -1,0 +1,97 @@
+// Lesson 3.3: one bad host stops the service.
+//
+// Four hosts are restarted. Two of them can't be. What has that to do with the
+// others?
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+var lesson03 = lesson{
+	number: 3, title: "one bad host stops the service",
+	mistakes: acts(fourHosts, onTheServicesGroup),
+	fix:      acts(fourHosts, errorsAreData),
+}
+
+// onTheServicesGroup is the mistake. The group is for parts of the service that
+// can't do without each other. A message can do without any other.
+func onTheServicesGroup(
+	ctx context.Context, messages []Message, restart workFunc,
+) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, msg := range messages {
+		g.Go(func() error { return restart(ctx, msg) })
+	}
+	return g.Wait()
+}
+
+// errorsAreData is the fix. What became of a message is a result like any
+// other, and each goroutine has its own place for it.
+func errorsAreData(
+	ctx context.Context, messages []Message, restart workFunc,
+) error {
+	errs := make([]error, len(messages))
+	var restarts sync.WaitGroup
+	for i, msg := range messages {
+		restarts.Go(func() {
+			if err := restart(ctx, msg); err != nil {
+				errs[i] = fmt.Errorf("%s: %w", msg.ID, err)
+			}
+		})
+	}
+	restarts.Wait()
+	return errors.Join(errs...)
+}
+
+// fourHosts restarts m1 and m3 in two seconds. m2 is refused after one, and m4
+// turns out not to exist after one and a half.
+func fourHosts(
+	ctx context.Context, s *stage,
+	restartAll func(
+		ctx context.Context, messages []Message, restart workFunc) error,
+) verdict {
+	var messages []Message
+	for i := range 4 {
+		messages = append(messages, newMessage(s.seed, i+1))
+	}
+	restarted := s.work("restarted", 0)
+	err := restartAll(ctx, messages, func(
+		ctx context.Context, msg Message,
+	) error {
+		takes, fails := 2*time.Second, error(nil)
+		switch msg.ID {
+		case "m2":
+			takes, fails = time.Second, errRefused
+		case "m4":
+			takes, fails = 1500*time.Millisecond, errNoSuchHost
+		}
+		if err := sleep(ctx, takes); err != nil {
+			s.log.Info("cut short", "id", msg.ID, "cause", err)
+			return err
+		}
+		if fails != nil {
+			s.log.Info("failed", "id", msg.ID, "err", fails)
+			return fails
+		}
+		return restarted(ctx, msg)
+	})
+	kept := 0
+	for _, want := range []error{errRefused, errNoSuchHost} {
+		if errors.Is(err, want) {
+			kept++
+		}
+	}
+	return verdict{
+		text: fmt.Sprintf("%d of 2 restarted, %d of 2 errors kept",
+			s.count("restarted"), kept),
+		failed: s.count("restarted") < 2 || kept < 2,
+	}
+}

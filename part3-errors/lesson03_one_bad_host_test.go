@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestLesson03OneBadHost(t *testing.T) {
+	tests := []struct {
+		name       string
+		restartAll func(
+			ctx context.Context, messages []Message, restart workFunc) error
+		want     []time.Duration // when a host was restarted
+		wantText string
+	}{
+		{"mistake: one failure cancels all", onTheServicesGroup,
+			nil, "0 of 2 restarted, 1 of 2 errors kept"},
+		{"fix: a failure is a result", errorsAreData,
+			[]time.Duration{2 * time.Second, 2 * time.Second},
+			"2 of 2 restarted, 2 of 2 errors kept"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				s := newStage(t.Output(), 1)
+				got := fourHosts(t.Context(), s, tt.restartAll)
+				assert.Equal(t, tt.want, s.when("restarted"))
+				assert.Equal(t, tt.wantText, got.text)
+			})
+		})
+	}
+}
+
+// The errors stand in the order of the messages, whoever failed first.
+func TestLesson03Order(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		err := errorsAreData(t.Context(),
+			[]Message{newMessage(1, 1), newMessage(1, 2)},
+			func(_ context.Context, msg Message) error {
+				if msg.ID == "m1" {
+					time.Sleep(time.Second)
+				}
+				return errRefused
+			})
+		assert.EqualError(t, err, "m1: restart refused\nm2: restart refused")
+	})
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestLesson06PoisonMessage(t *testing.T) {
+	tests := []struct {
+		name      string
+		fail      failFunc
+		wantCalls int
+		wantFirst []string // deliveries
+		wantLast  string   // of the record
+	}{
+		{"mistake: back at once", nackAtOnce, 1000, []string{
+			"0s: delivered #1",
+			"1ms: delivered #2",
+			"2ms: delivered #3",
+			"3ms: delivered #4",
+			"4ms: delivered #5",
+		}, "1s: nacked #1000"},
+		{"fix: back later and later, then no more", backOff, 5, []string{
+			"0s: delivered #1",
+			"45ms: delivered #2",
+			"138ms: delivered #3",
+			"284ms: delivered #4",
+			"612ms: delivered #5",
+		}, "613ms: dead-lettered #5: failed 5 times: restart refused"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				s := newStage(t.Output(), 1)
+				oneSecond(t.Context(), s, tt.fail)
+				var delivered []string
+				for _, e := range s.broker.record {
+					if e.What == "delivered" {
+						delivered = append(delivered,
+							fmt.Sprintf("%v: delivered #%d", e.At, e.Attempt))
+					}
+				}
+				story := s.broker.story("m1")
+				assert.Equal(t, tt.wantFirst, delivered[:5])
+				assert.Equal(t, tt.wantLast, story[len(story)-1])
+				assert.Len(t, delivered, tt.wantCalls)
+			})
+		})
+	}
+}
+
+func TestLesson06OneContextEach(t *testing.T) {
+	tests := []struct {
+		name string
+		try  func(context.Context, func(context.Context) error)
+		want string
+		took time.Duration
+	}{
+		{"mistake: the first attempt uses it up", oneContextForAll,
+			"3 calls, 2 with a context that had ended, answered false",
+			200 * time.Millisecond},
+		{"fix: each has its own", oneContextEach,
+			"3 calls, 0 with a context that had ended, answered true",
+			450 * time.Millisecond},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				s := newStage(t.Output(), 1)
+				got := hangsTwice(t.Context(), s, tt.try)
+				assert.Equal(t, tt.want, got.text)
+				assert.Equal(t, tt.took, time.Since(s.start))
+			})
+		})
+	}
+}
+
+// The service keeps to the schedule: each failure at its exact instant.
+func TestLesson06Service(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := newStage(t.Output(), 1)
+		b := newBroker(s.log, time.Minute, 1)
+		publish(t.Context(), b, s.seed, 1, 0)
+		m := &Mandrill{
+			log: s.log, broker: b, save: nothing, slots: 1, seed: 1,
+			restart: func(context.Context, Message) error {
+				time.Sleep(time.Millisecond)
+				return errRefused
+			},
+		}
+		assert.NoError(t, m.Run(t.Context()))
+		assert.Equal(t, []string{
+			"0s: delivered #1",
+			"1ms: nacked #1",
+			"45ms: delivered #2",
+			"46ms: nacked #2",
+			"138ms: delivered #3",
+			"139ms: nacked #3",
+			"284ms: delivered #4",
+			"285ms: nacked #4",
+			"612ms: delivered #5",
+			"613ms: dead-lettered #5: failed 5 times: restart refused",
+		}, b.story("m1"))
+		assert.Empty(t, m.failures)
+	})
+}

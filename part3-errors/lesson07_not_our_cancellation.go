@@ -1,0 +1,164 @@
+// Lesson 3.7: not our cancellation.
+//
+// A restart comes back with an error that says "context canceled". Are we being
+// shut down? Perhaps. There are other reasons.
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+var lesson07 = lesson{
+	number: 7, title: "not our cancellation",
+	mistakes: append(acts(fiveEndings, byTheError),
+		acts(loseTheLease, workOn)...),
+	fix: append(acts(fiveEndings, byTheCause),
+		acts(loseTheLease, letGo)...),
+}
+
+// byTheError is the mistake. "Canceled" is what every cancel says: ours, that
+// of a call that lost a race to another, that of a lease.
+func byTheError(ctx context.Context, err error) outcome {
+	switch {
+	case err == nil:
+		return toAck
+	case errors.Is(err, context.Canceled):
+		return toGiveBack // we are being shut down
+	}
+	return toRetry
+}
+
+// byTheCause is the fix. Our context knows whether it has ended, and why. If it
+// has not, the cancel was somebody else's, and the work has failed.
+func byTheCause(ctx context.Context, err error) outcome {
+	cause := context.Cause(ctx)
+	switch {
+	case errors.Is(cause, errLeaseLost):
+		return toLetGo
+	case err == nil:
+		return toAck
+	case errors.Is(cause, errDrainDeadline):
+		return toGiveBack
+	}
+	return toRetry
+}
+
+type classify func(ctx context.Context, err error) outcome
+
+// An ended is one way in which a restart may end.
+type ended struct {
+	name  string
+	cause error // with which the context of the handler ended, if it did
+	err   error // that the restart returned
+	want  outcome
+}
+
+var waysToEnd = []ended{
+	{"restarted", nil, nil, toAck},
+	{"the shutdown cancels it", errDrainDeadline, context.Canceled, toGiveBack},
+	{"the lease is lost", errLeaseLost, context.Canceled, toLetGo},
+	{"a hedged call is cancelled", nil, context.Canceled, toRetry},
+	{"it times out", nil, errTimedOut, toRetry},
+}
+
+// fiveEndings lets restarts end in five ways.
+func fiveEndings(ctx context.Context, s *stage, judge classify) verdict {
+	right := 0
+	for _, way := range waysToEnd {
+		ctx, cancel := context.WithCancelCause(ctx)
+		if way.cause != nil {
+			cancel(way.cause)
+		}
+		got := judge(ctx, way.err)
+		cancel(nil)
+		if got == way.want {
+			right++
+		}
+		s.log.Info(way.name, "want", way.want, "got", got)
+	}
+	return verdict{
+		text:   fmt.Sprintf("%d of %d right", right, len(waysToEnd)),
+		failed: right < len(waysToEnd),
+	}
+}
+
+// workOn is the second mistake. The keeper has stopped, for the lease is lost.
+// The work has not.
+func workOn(
+	ctx context.Context, d *Delivery, from time.Time, restart workFunc,
+) {
+	_, release := keepLease(ctx, d, from, 2*time.Second, 18*time.Second)
+	restart(ctx, d.Message)
+	release()
+	d.Ack(ctx)
+}
+
+// letGo is its fix. The work ends with the lease, and the message is settled by
+// whoever has it then.
+func letGo(
+	ctx context.Context, d *Delivery, from time.Time, restart workFunc,
+) {
+	leased, release := keepLease(ctx, d, from, 2*time.Second, 18*time.Second)
+	err := restart(leased, d.Message)
+	if held := release(); held && err == nil {
+		d.Ack(ctx)
+	}
+}
+
+type handleFunc func(
+	ctx context.Context, d *Delivery, from time.Time, restart workFunc)
+
+// loseTheLease has an extension take three seconds, on a lease of two. The
+// first restart takes five seconds, the second one. The message comes after
+// 100ms.
+func loseTheLease(
+	ctx context.Context, s *stage, handle handleFunc,
+) verdict {
+	b := newBroker(s.log, 2*time.Second, 1)
+	b.slow = map[string]time.Duration{"extend": 3 * time.Second}
+	s.broker = b
+	time.AfterFunc(100*time.Millisecond, func() {
+		publish(ctx, b, s.seed, 1, 0)
+	})
+	restarted := s.work("restarted", 0)
+	receive := func() (*Delivery, error) {
+		ctx, cancel := context.WithTimeoutCause(
+			ctx, 400*time.Millisecond, errNothing)
+		defer cancel()
+		return b.Receive(ctx)
+	}
+	var handlers sync.WaitGroup
+	for {
+		from := time.Now()
+		d, err := receive()
+		if errors.Is(err, errNothing) {
+			continue
+		} else if err != nil {
+			break
+		}
+		takes := 5 * time.Second
+		if d.Attempt == 2 {
+			takes = time.Second
+		}
+		handlers.Go(func() {
+			handle(ctx, d, from, func(ctx context.Context, msg Message) error {
+				if err := sleep(ctx, takes); err != nil {
+					s.log.Info("cut short", "id", msg.ID, "cause", err)
+					return err
+				}
+				return restarted(ctx, msg)
+			})
+		})
+	}
+	handlers.Wait()
+	return verdict{
+		text: fmt.Sprintf("1 message, deliveries %d, restarts %d",
+			b.count("delivered"), s.count("restarted")),
+		failed: s.count("restarted") > 1,
+	}
+}

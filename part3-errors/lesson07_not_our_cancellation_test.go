@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestLesson07NotOurCancellation(t *testing.T) {
+	tests := []struct {
+		name  string
+		judge classify
+		want  map[string]outcome
+	}{
+		{"mistake: by the error", byTheError, map[string]outcome{
+			"restarted":                  toAck,
+			"the shutdown cancels it":    toGiveBack,
+			"the lease is lost":          toGiveBack,
+			"a hedged call is cancelled": toGiveBack,
+			"it times out":               toRetry,
+		}},
+		{"fix: by the cause", byTheCause, map[string]outcome{
+			"restarted":                  toAck,
+			"the shutdown cancels it":    toGiveBack,
+			"the lease is lost":          toLetGo,
+			"a hedged call is cancelled": toRetry,
+			"it times out":               toRetry,
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := make(map[string]outcome)
+			i := 0
+			fiveEndings(t.Context(), newStage(io.Discard, 1), func(
+				ctx context.Context, err error,
+			) outcome {
+				o := tt.judge(ctx, err)
+				got[waysToEnd[i].name] = o
+				i++
+				return o
+			})
+			assert.Equal(t, tt.want, got)
+		})
+	}
+}
+
+func TestLesson07LostLease(t *testing.T) {
+	tests := []struct {
+		name   string
+		handle handleFunc
+		want   []string
+		when   []time.Duration // a restart was done
+	}{
+		{"mistake: it works on, and settles", workOn, []string{
+			"100ms: delivered #1",
+			"2s: extend refused #1: lease lost",
+			"2.1s: expired #1",
+			"2.1s: delivered #2",
+			"3.1s: extend refused #2: context canceled",
+			"3.1s: acked #2",
+			"5.1s: ack refused #1: already settled",
+		}, []time.Duration{3100 * time.Millisecond, 5100 * time.Millisecond}},
+		{"fix: it lets go", letGo, lettingGo,
+			[]time.Duration{3100 * time.Millisecond}},
+		{"service: it lets go", handleAsService, lettingGo,
+			[]time.Duration{3100 * time.Millisecond}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				s := newStage(t.Output(), 1)
+				loseTheLease(t.Context(), s, tt.handle)
+				assert.Equal(t, tt.want, s.broker.story("m1"))
+				assert.Equal(t, tt.when, s.when("restarted"))
+			})
+		})
+	}
+}
+
+// Work that is done in spite of it is not ours to settle either.
+func TestLesson07DoneInSpiteOfIt(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := newStage(t.Output(), 1)
+		loseTheLease(t.Context(), s, func(
+			ctx context.Context, d *Delivery, from time.Time, _ workFunc,
+		) {
+			takes := 5 * time.Second
+			if d.Attempt == 2 {
+				takes = time.Second
+			}
+			letGo(ctx, d, from, s.work("restarted", takes)) // heeds nothing
+		})
+		assert.Equal(t, lettingGo, s.broker.story("m1"))
+		assert.Equal(t, 2, s.count("restarted"))
+	})
+}
+
+var lettingGo = []string{
+	"100ms: delivered #1",
+	"2s: extend refused #1: lease lost",
+	"2.1s: expired #1",
+	"2.1s: delivered #2",
+	"3.1s: extend refused #2: context canceled",
+	"3.1s: acked #2",
+}
+
+func handleAsService(
+	ctx context.Context, d *Delivery, from time.Time, restart workFunc,
+) {
+	m := &Mandrill{
+		log: d.broker.log, broker: d.broker, save: nothing, restart: restart,
+	}
+	m.handle(ctx, d, from)
+}

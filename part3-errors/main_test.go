@@ -1,0 +1,80 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestUsage(t *testing.T) {
+	tests := []struct {
+		args, wantErr string
+		wantStatus    int
+	}{
+		{"lessons", "", 0},
+		{"mistake 99", `no lesson "99"; the command "lessons" lists them`, 2},
+		{"fix x", `no lesson "x"; the command "lessons" lists them`, 2},
+		{"mistake", `don't know ["mistake"]; ` +
+			`try: lessons, mistake N, fix N`, 2},
+		{"mistake 1 7", `don't know ["mistake" "1" "7"]; ` +
+			`try: lessons, mistake N, fix N`, 2},
+		{"restart", `don't know ["restart"]; ` +
+			`try: lessons, mistake N, fix N`, 2},
+		{"lessons -n -1", "-n -1: want 0 or more messages", 2},
+		{"-n x", `invalid value "x" for flag -n: parse error; ` +
+			`-h shows the flags`, 2},
+		{"lessons -fast", "flag provided but not defined: -fast; " +
+			"-h shows the flags", 2},
+	}
+	for _, tt := range tests {
+		t.Run(tt.args, func(t *testing.T) {
+			var out bytes.Buffer
+			err := run(t.Context(), strings.Fields(tt.args), &out)
+			assert.Equal(t, tt.wantStatus, status(err))
+			if tt.wantErr == "" {
+				assert.NoError(t, err)
+			} else {
+				assert.EqualError(t, err, tt.wantErr)
+				assert.Empty(t, out.String())
+			}
+		})
+	}
+}
+
+func TestHelp(t *testing.T) {
+	var out bytes.Buffer
+	err := run(t.Context(), []string{"-h"}, &out)
+	assert.ErrorIs(t, err, flag.ErrHelp)
+	assert.Equal(t, 0, status(err))
+	assert.Contains(t, out.String(), "  1   the zombie\n")
+	assert.Contains(t, out.String(), "-seed SEED")
+}
+
+// A command says by its status whether the lesson kept its promise.
+func TestBrokenPromise(t *testing.T) {
+	assert.Equal(t, 1, status(errBroken))
+	assert.Equal(t, 1, status(errors.New("anything else")))
+}
+
+// The program, as somebody else starts it: it speaks, and it does not outlive
+// the one who started it.
+func TestChildEndsWithItsParent(t *testing.T) {
+	c := start(t)
+	c.until(t, "msg=published")
+	c.stdin.Close()
+	status, _ := c.end()
+	assert.Equal(t, 1, status)
+}
+
+func TestExitStatus(t *testing.T) {
+	c := start(t, "mistake", "99")
+	status, lines := c.end()
+	assert.Equal(t, 2, status)
+	assert.Equal(t, []string{
+		`no lesson "99"; the command "lessons" lists them`,
+	}, lines)
+}

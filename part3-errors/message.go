@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"strconv"
+	"time"
+)
+
+// A Message asks for the restart of one host. It is a value and never changes:
+// whoever has one may read it from any goroutine. What becomes of it is kept
+// elsewhere.
+type Message struct {
+	ID       string // "m7", unique in a run
+	Instance string // the host, "cattle-x7f2"
+}
+
+// newMessage returns the nth message of a run, counted from 1.
+func newMessage(seed uint64, n int) Message {
+	const fourDigits = 36 * 36 * 36 // the least number that has them, base 36
+	id := fmt.Sprintf("m%d", n)
+	host := fourDigits + random(seed, id, "instance").Int64N(35*fourDigits)
+	return Message{ID: id, Instance: "cattle-" + strconv.FormatInt(host, 36)}
+}
+
+// A workFunc does something for a message: it saves it, or restarts its host.
+// It blocks until that is done, or until it heeds the end of its context, and
+// tells why it failed.
+type workFunc func(context.Context, Message) error
+
+// random returns a source of numbers that depends on the seed and on what they
+// are for, and on nothing else. From one shared source each goroutine would get
+// other numbers in every run: those that are left when its turn comes.
+func random(seed uint64, what ...string) *rand.Rand {
+	h := fnv.New64a()
+	for _, s := range what {
+		io.WriteString(h, s+"\x00")
+	}
+	return rand.New(rand.NewPCG(seed, h.Sum64()))
+}
+
+// sleep blocks for d and returns nil, or until ctx ends and returns its cause.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
