@@ -18,16 +18,38 @@ import (
 var lesson02 = lesson{
 	number: 2, core: true, title: "panics, and where recover works",
 	mistakes: append(
-		inChild(child{judge: countSurvivors},
-			acts(onePanics, recoverInCaller, recoverInHelper)),
+		append(
+			inChild(child{judge: countSurvivors},
+				acts(recoverInMain, justWork)),
+			inChild(child{judge: countSurvivors},
+				acts(onePanics, recoverInCaller, recoverInHelper))...),
 		inChild(child{judge: countAcked, runs: 100},
 			acts(onePanicsSoon, trustWait))...),
 	fix: inChild(child{judge: countSurvivors},
 		acts(onePanics, recoverInGoroutine)),
 }
 
-// recoverInCaller is the mistake. recover stops a panic of its own goroutine,
-// on its way up. The goroutine that it started has a way of its own.
+// recoverInMain is the mistake: one recover at the top, for whatever happens
+// below. But goroutines don't end in main.
+func recoverInMain(
+	ctx context.Context, s *stage, handle func(work func()) error,
+) verdict {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Info("contained", "panic", p)
+		}
+	}()
+	return onePanics(ctx, s, handle)
+}
+
+// justWork relies on it.
+func justWork(work func()) error {
+	work()
+	return nil
+}
+
+// recoverInCaller is the second mistake. recover stops a panic of its own
+// goroutine, on its way up. The goroutine that it started has another way.
 func recoverInCaller(work func()) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -40,7 +62,7 @@ func recoverInCaller(work func()) (err error) {
 	return nil
 }
 
-// recoverInHelper is the second mistake. It is in the right goroutine, but
+// recoverInHelper is the third mistake. It is in the right goroutine, but
 // recover works only in the deferred function itself, not in what that calls.
 func recoverInHelper(work func()) (err error) {
 	contained := func() {
@@ -57,9 +79,9 @@ func recoverInHelper(work func()) (err error) {
 	return err
 }
 
-// trustWait is the third mistake: to think that nothing after Wait can run when
-// the process is dying. A panic takes a moment to end a process, and in that
-// moment the others go on; errgroup's Wait may return nil.
+// trustWait is the fourth mistake: to think that nothing after Wait can run
+// when the process is dying. A panic takes a moment to end a process, and in
+// that moment the others go on; errgroup's Wait may return nil.
 func trustWait(work func()) (err error) {
 	var g errgroup.Group
 	g.Go(func() error {

@@ -21,10 +21,12 @@ func TestLesson02WhereRecoverWorks(t *testing.T) {
 		wantWhy    string
 		wantEnded  int // of the other message: its deferred call, too
 	}{
-		{"mistake: recover in the caller", "mistake",
+		{"mistake: recover in main", "mistake",
 			lesson02.mistakes, 0, "exit status 2", nilMap, 0},
-		{"mistake: recover in a helper", "mistake",
+		{"mistake: recover in the caller", "mistake",
 			lesson02.mistakes, 1, "exit status 2", nilMap, 0},
+		{"mistake: recover in a helper", "mistake",
+			lesson02.mistakes, 2, "exit status 2", nilMap, 0},
 		{"fix: recover in the goroutine", "fix",
 			lesson02.fix, 0, "exit status 0", "", 1},
 	}
@@ -48,8 +50,8 @@ func TestLesson02Acked(t *testing.T) {
 	t.Parallel()
 	acked, runs := 0, 0
 	for acked == 0 && runs < 2000 {
-		endings, err := lesson02.mistakes[2].child.watch(
-			t.Context(), io.Discard, 2, "mistake", "2")
+		endings, err := lesson02.mistakes[3].child.watch(
+			t.Context(), io.Discard, 3, "mistake", "2")
 		require.NoError(t, err)
 		for _, e := range endings {
 			runs++

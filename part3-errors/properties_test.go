@@ -40,7 +40,7 @@ func TestProperties(t *testing.T) {
 	for _, event := range []string{
 		"signal while pulling", "signal while working", "signal in the drain",
 		"drained", "forced", "abandoned", "ended before the signal",
-		"acked", "dead-lettered", "expired", "delivered again",
+		"acked", "dead-lettered", "expired", "delivered again", "lease lost",
 		"save failed", "restart failed", "restart failed permanently",
 		"save panicked", "restart panicked", "handler panicked",
 	} {
@@ -210,6 +210,7 @@ func serveOnce(t *testing.T, seed uint64, happened map[string]int) {
 		}
 	}
 	happened["handler panicked"] += out.count("handler panicked")
+	happened["lease lost"] += out.count(`msg="lease lost"`)
 
 	// What happened?
 	if took < signal {
