@@ -29,7 +29,7 @@ func TestShutdownProperties(t *testing.T) {
 		}
 		inBubble(t, func(t *testing.T) { shutDownOnce(t, seed, happened) })
 		require.False(t, t.Failed(), "repeat it with: go test "+
-			"-run TestShutdownProperties -property.seed %d ./part2-shutdown",
+			"./part2-shutdown -run TestShutdownProperties -property.seed %d",
 			seed)
 	}
 	t.Log(happened)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 )
 
@@ -16,6 +17,10 @@ var (
 	errSettleTimeout = errors.New("settlement took too long")
 	errNothing       = errors.New("no message for a while")
 )
+
+// errNoResult is what work has come to before it has returned. Work that ends
+// its goroutine never does.
+var errNoResult = errors.New("it did not return")
 
 // What may be wrong with a host.
 var (
@@ -53,20 +58,18 @@ func contain(f func() error) (err error) {
 	return f()
 }
 
-// attempt does work once: contained, and not for longer than that. If the work
-// says no more than that it was cancelled, and its context has ended, the error
-// is why that ended. (If its context has not, somebody else's did: a failure.)
+// attempt does work once: contained, and not for longer than that, if it heeds
+// its context. If the work says no more than that it was cancelled, and its
+// context has ended, the error is why that ended. (If its context has not,
+// somebody else's did: a failure.)
 func attempt(
 	ctx context.Context, msg Message, work workFunc, longest time.Duration,
 ) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, longest, errTimedOut)
 	defer cancel()
 	err := contain(func() error { return work(ctx, msg) })
-	cause := context.Cause(ctx) // nil if it has not ended
-	if cause != nil && (errors.Is(err, cause) ||
-		errors.Is(err, context.Canceled) ||
-		errors.Is(err, context.DeadlineExceeded)) {
-		return cause
+	if err != nil && unlessStopped(ctx, err) == nil {
+		return context.Cause(ctx)
 	}
 	return err
 }
@@ -78,7 +81,7 @@ const (
 	toAck        outcome = "ack"
 	toRetry      outcome = "retry"       // a failure: it counts
 	toDeadLetter outcome = "dead-letter" // nobody can do it
-	toGiveBack   outcome = "give back"   // we are leaving: it does not count
+	toGiveBack   outcome = "give back"   // not its fault: it does not count
 	toLetGo      outcome = "hands off"   // somebody else has it
 )
 
@@ -93,20 +96,20 @@ func judge(held bool, saved, restarted error) outcome {
 		return toAck
 	case permanent:
 		return toDeadLetter
-	case only(errDrainDeadline, saved, restarted):
+	case only(saved, restarted, errDrainDeadline, errStillAtIt):
 		return toGiveBack
 	}
 	return toRetry
 }
 
-// only reports whether all errors are that one. Those that are nil don't count.
-func only(want error, errs ...error) bool {
-	for _, err := range errs {
-		if err != nil && !errors.Is(err, want) {
-			return false
-		}
+// only reports whether two errors, where there are any, are among those.
+func only(a, b error, those ...error) bool {
+	among := func(err error) bool {
+		return err == nil || slices.ContainsFunc(those, func(one error) bool {
+			return errors.Is(err, one)
+		})
 	}
-	return true
+	return among(a) && among(b)
 }
 
 // backoff returns the pause after so many failures: 50ms that double each time,

@@ -24,17 +24,17 @@ func keepLease(
 	lease, limit time.Duration,
 ) (leased context.Context, release func() (held bool)) {
 	leased, cancel := context.WithCancelCause(ctx)
+	end := from.Add(lease) // the keeper's, until that has ended
 	var keeper sync.WaitGroup
 	keeper.Go(func() {
 		tick := time.NewTicker(lease * 2 / 5)
 		defer tick.Stop()
-		end := from.Add(lease)
 		lost := time.NewTimer(time.Until(end))
 		defer lost.Stop()
 		for until := from.Add(limit); ; {
 			select {
 			case <-leased.Done():
-				return
+				return // also when we are told to stop: it has the rest
 			case <-lost.C:
 				cancel(errLeaseLost)
 				return
@@ -57,7 +57,8 @@ func keepLease(
 	return leased, func() bool {
 		cancel(nil)
 		keeper.Wait()
-		return !errors.Is(context.Cause(leased), errLeaseLost)
+		return !errors.Is(context.Cause(leased), errLeaseLost) &&
+			time.Now().Before(end)
 	}
 }
 

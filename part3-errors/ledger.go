@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"sync"
 )
 
@@ -19,6 +20,9 @@ type entry struct {
 	done bool          // who has the turn may read and write it
 }
 
+// errStillAtIt is returned to who has waited in vain for somebody else.
+var errStillAtIt = errors.New("somebody else is still at it")
+
 // once returns work that is done once for each message. Who comes while another
 // is at it waits for its turn; who comes after has nothing to do.
 func (l *ledger) once(what string, work workFunc) workFunc {
@@ -28,6 +32,9 @@ func (l *ledger) once(what string, work workFunc) workFunc {
 		case e.turn <- struct{}{}:
 			defer func() { <-e.turn }()
 		case <-ctx.Done():
+			return errStillAtIt
+		}
+		if ctx.Err() != nil { // the turn and the end may come together
 			return context.Cause(ctx)
 		}
 		if e.done {

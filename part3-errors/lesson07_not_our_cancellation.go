@@ -15,9 +15,9 @@ import (
 
 var lesson07 = lesson{
 	number: 7, title: "not our cancellation",
-	mistakes: append(acts(fiveEndings, byTheError),
+	mistakes: append(acts(sixEndings, byTheError),
 		acts(loseTheLease, workOn)...),
-	fix: append(acts(fiveEndings, byTheCause),
+	fix: append(acts(sixEndings, byTheCause),
 		acts(loseTheLease, letGo)...),
 }
 
@@ -42,7 +42,7 @@ func byTheCause(ctx context.Context, err error) outcome {
 		return toLetGo
 	case err == nil:
 		return toAck
-	case errors.Is(cause, errDrainDeadline):
+	case errors.Is(cause, errDrainDeadline) && errors.Is(err, ctx.Err()):
 		return toGiveBack
 	}
 	return toRetry
@@ -63,11 +63,12 @@ var waysToEnd = []ended{
 	{"the shutdown cancels it", errDrainDeadline, context.Canceled, toGiveBack},
 	{"the lease is lost", errLeaseLost, context.Canceled, toLetGo},
 	{"a hedged call is cancelled", nil, context.Canceled, toRetry},
-	{"it times out", nil, errTimedOut, toRetry},
+	{"it is refused", nil, errRefused, toRetry},
+	{"it is refused, then cancelled", errDrainDeadline, errRefused, toRetry},
 }
 
-// fiveEndings lets restarts end in five ways.
-func fiveEndings(ctx context.Context, s *stage, judge classify) verdict {
+// sixEndings lets restarts end in six ways.
+func sixEndings(ctx context.Context, s *stage, judge classify) verdict {
 	right := 0
 	for _, way := range waysToEnd {
 		ctx, cancel := context.WithCancelCause(ctx)
@@ -105,8 +106,11 @@ func letGo(
 ) {
 	leased, release := keepLease(ctx, d, from, 2*time.Second, 18*time.Second)
 	err := restart(leased, d.Message)
-	if held := release(); held && err == nil {
+	switch held := release(); {
+	case held && err == nil:
 		d.Ack(ctx)
+	case held:
+		d.Nack(ctx, time.Second)
 	}
 }
 

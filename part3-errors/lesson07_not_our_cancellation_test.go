@@ -20,21 +20,25 @@ func TestLesson07NotOurCancellation(t *testing.T) {
 			"the shutdown cancels it":    toGiveBack,
 			"the lease is lost":          toGiveBack,
 			"a hedged call is cancelled": toGiveBack,
-			"it times out":               toRetry,
+
+			"it is refused":                 toRetry,
+			"it is refused, then cancelled": toRetry,
 		}},
 		{"fix: by the cause", byTheCause, map[string]outcome{
 			"restarted":                  toAck,
 			"the shutdown cancels it":    toGiveBack,
 			"the lease is lost":          toLetGo,
 			"a hedged call is cancelled": toRetry,
-			"it times out":               toRetry,
+
+			"it is refused":                 toRetry,
+			"it is refused, then cancelled": toRetry,
 		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got := make(map[string]outcome)
 			i := 0
-			fiveEndings(t.Context(), newStage(io.Discard, 1), func(
+			sixEndings(t.Context(), newStage(io.Discard, 1), func(
 				ctx context.Context, err error,
 			) outcome {
 				o := tt.judge(ctx, err)

@@ -171,7 +171,7 @@ func (m *Mandrill) handle(
 ) {
 	lease, longest := m.broker.lease, cmp.Or(m.timeout, 10*time.Second)
 	leased, release := keepLease(ctx, d, from, lease, lease*9)
-	var saved, restarted error
+	saved, restarted := errNoResult, errNoResult
 	var work sync.WaitGroup
 	work.Go(func() { saved = attempt(leased, d.Message, m.save, longest) })
 	work.Go(func() {
@@ -182,8 +182,9 @@ func (m *Mandrill) handle(
 
 	switch do := judge(held, saved, restarted); do {
 	case toAck:
-		m.settle(ctx, d, d.Ack)
-		m.pardon(d)
+		if m.settle(ctx, d, d.Ack) {
+			m.pardon(d)
+		}
 	case toRetry:
 		m.retry(ctx, d, errors.Join(saved, restarted))
 	case toDeadLetter:
@@ -210,6 +211,9 @@ func (m *Mandrill) retry(ctx context.Context, d *Delivery, why error) {
 		m.deadLetter(ctx, d, fmt.Errorf("failed %d times: %w", n, why))
 		return
 	}
+	if stack := stackOf(why); stack != "" {
+		m.log.Error("panicked", "id", d.ID, "stack", stack)
+	}
 	pause := backoff(m.seed, d.Message, n)
 	m.log.Info("failed", "id", d.ID, "failures", n, "again_in", pause,
 		"err", oneLine(why))
@@ -220,10 +224,12 @@ func (m *Mandrill) retry(ctx context.Context, d *Delivery, why error) {
 
 // deadLetter settles a message that nobody can do.
 func (m *Mandrill) deadLetter(ctx context.Context, d *Delivery, why error) {
-	m.settle(ctx, d, func(ctx context.Context) error {
+	settled := m.settle(ctx, d, func(ctx context.Context) error {
 		return d.DeadLetter(ctx, oneLine(why))
 	})
-	m.pardon(d)
+	if settled {
+		m.pardon(d)
+	}
 }
 
 // pardon drops the count of the failures of a message.
@@ -252,7 +258,7 @@ func (m *Mandrill) giveBack(
 // settled stays in flight: its lease will run out, and we say its name.
 func (m *Mandrill) settle(
 	ctx context.Context, d *Delivery, verb func(context.Context) error,
-) {
+) (settled bool) {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx),
 		cmp.Or(m.grace, time.Second)/2, errSettleTimeout)
 	defer cancel()
@@ -261,6 +267,7 @@ func (m *Mandrill) settle(
 		errors.Is(err, errLeaseLost) {
 		m.forget(d) // settled, by us or somebody else, or theirs to do
 	}
+	return err == nil
 }
 
 // begin notes that a handler has a delivery.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -189,6 +190,75 @@ func TestMandrillMaximumLease(t *testing.T) {
 		assert.Equal(t, 19600*time.Millisecond, time.Since(s.start))
 		assert.Equal(t, errLeaseLost, cause)
 		assert.Zero(t, b.count("acked")+b.count("nacked"))
+	})
+}
+
+// After the drain, a lease is extended no more. Work that ends after the rest
+// of it has run out is not ours to settle.
+func TestMandrillLetsGoInTheGrace(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := newStage(t.Output(), 1)
+		b := newBroker(s.log, 2*time.Second, 1)
+		require.NoError(t, b.Publish(t.Context(), newMessage(1, 1)))
+		m := &Mandrill{
+			log: s.log, broker: b, save: nothing, slots: 1,
+			restart: s.work("restarted", 5*time.Second), // heeds nothing
+			drain:   time.Second, grace: 5 * time.Second,
+		}
+		ctx, stop := context.WithTimeoutCause(
+			t.Context(), time.Second, errStopped)
+		defer stop()
+		assert.Equal(t, forcedError{}, m.Run(ctx))
+		assert.Equal(t, []string{
+			"0s: delivered #1",
+			"800ms: extended #1",
+			"1.6s: extended #1",
+			"3.6s: expired #1",
+		}, b.story("m1"))
+		assert.Empty(t, m.failures)
+	})
+}
+
+// Work that ends its goroutine has not done it.
+func TestMandrillGoexit(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := newStage(t.Output(), 1)
+		b := newBroker(s.log, 2*time.Second, 1)
+		require.NoError(t, publish(t.Context(), b, s.seed, 1, 0))
+		m := &Mandrill{
+			log: s.log, broker: b, save: nothing, slots: 1, attempts: 1,
+			restart: func(context.Context, Message) error {
+				runtime.Goexit()
+				return nil
+			},
+		}
+		assert.NoError(t, m.Run(t.Context()))
+		assert.Equal(t, []string{
+			"0s: delivered #1",
+			"0s: dead-lettered #1: failed 1 times: it did not return",
+		}, b.story("m1"))
+	})
+}
+
+// A dead letter that could not be sent is tried again, and not from the start.
+func TestMandrillRemembersFailures(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b := quietBroker(2*time.Second, 1)
+		b.slow = map[string]time.Duration{"dead-letter": time.Hour}
+		require.NoError(t, publish(t.Context(), b, 1, 1, 0))
+		m := &Mandrill{
+			log: b.log, broker: b, save: nothing, slots: 1,
+			restart: func(context.Context, Message) error {
+				return errRefused
+			},
+		}
+		ctx, stop := context.WithTimeoutCause(
+			t.Context(), 10*time.Second, errStopped)
+		defer stop()
+		assert.Equal(t, abandonedError{"m1"}, m.Run(ctx))
+		story := b.story("m1")
+		assert.Contains(t, story[len(story)-1], "dead-letter refused #9")
+		assert.Equal(t, 9, m.failures["m1"])
 	})
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -88,6 +89,8 @@ func becomes(t *testing.T, save, restart string) string {
 		got = "again"
 	case b.count("dead-lettered") == 1:
 		got = "dead letter"
+	case b.count("ack refused")+b.count("nack refused") > 0:
+		got = "tried in vain"
 	}
 	assert.Equal(t, counted[got], m.failures["m1"])
 	return got
@@ -102,12 +105,15 @@ func TestPolicyBesideTheTable(t *testing.T) {
 		saved, restarted error
 		want             outcome
 	}{
+		{"all went well", nil, nil, toAck},
 		{"nobody can do it", nil, permanent, toDeadLetter},
 		{"nobody can do it, and more", errRefused, permanent, toDeadLetter},
 		{"the shutdown cut it short", nil, errDrainDeadline, toGiveBack},
 		{"the shutdown cut both short",
 			errDrainDeadline, errDrainDeadline, toGiveBack},
 		{"it failed before that", errRefused, errDrainDeadline, toRetry},
+		{"another handler has it", nil, errStillAtIt, toGiveBack},
+		{"its goroutine ended", nil, errNoResult, toRetry},
 		{"somebody else's cancel", nil, context.Canceled, toRetry},
 	}
 	for _, tt := range tests {
@@ -131,6 +137,10 @@ func TestAttempt(t *testing.T) {
 		<-ctx.Done()
 		return errRefused // for a reason of its own
 	}
+	joins := func(ctx context.Context, _ Message) error {
+		<-ctx.Done()
+		return errors.Join(errRefused, ctx.Err())
+	}
 	tests := []struct {
 		name string
 		work workFunc
@@ -139,6 +149,8 @@ func TestAttempt(t *testing.T) {
 		{"it asks its context", asks, errTimedOut},
 		{"somebody else's cancel", hedges, context.Canceled},
 		{"a reason of its own", fails, errRefused},
+		{"a reason, joined", joins, errors.Join(errRefused,
+			context.DeadlineExceeded)},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -193,7 +205,12 @@ func TestLedger(t *testing.T) {
 			t.Context(), time.Second, errTimedOut)
 		defer cancel()
 		time.Sleep(time.Millisecond)
-		assert.ErrorIs(t, slow(ctx, msg), errTimedOut)
+		assert.ErrorIs(t, slow(ctx, msg), errStillAtIt)
+		cancel()
+		for range 100 { // the turn is free, and the context has ended
+			assert.Error(t, work(ctx, newMessage(1, 2)))
+		}
+		assert.Equal(t, 3, calls)
 		close(block)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -31,7 +32,7 @@ func TestProperties(t *testing.T) {
 		}
 		inBubble(t, func(t *testing.T) { serveOnce(t, seed, happened) })
 		require.False(t, t.Failed(), "repeat it with: go test "+
-			"-run TestProperties -property.seed %d ./part3-errors", seed)
+			"./part3-errors -run TestProperties -property.seed %d", seed)
 	}
 	t.Log(happened)
 	if *onlySeed >= 0 {
@@ -43,6 +44,7 @@ func TestProperties(t *testing.T) {
 		"acked", "dead-lettered", "expired", "delivered again", "lease lost",
 		"save failed", "restart failed", "restart failed permanently",
 		"save panicked", "restart panicked", "handler panicked",
+		"dead after five failures",
 	} {
 		assert.GreaterOrEqual(t, happened[event], 20, event)
 	}
@@ -81,9 +83,9 @@ func serveOnce(t *testing.T, seed uint64, happened map[string]int) {
 			draw := random(seed, msg.ID, what, time.Since(start).String())
 			takes := time.Duration(draw.Int64N(int64(longest)))
 			fails := draw.IntN(10)
-			never := what == "restart" &&
-				random(seed, msg.ID, "never").IntN(10) == 0
-			if never || fails <= 1 {
+			never := what == "restart" && drawn(seed, msg.ID) == "never"
+			poison := what == "restart" && drawn(seed, msg.ID) == "poison"
+			if never || poison || fails <= 1 {
 				mu.Lock()
 				failed[msg.ID]++
 				mu.Unlock()
@@ -92,7 +94,7 @@ func serveOnce(t *testing.T, seed uint64, happened map[string]int) {
 			case never:
 				note("restart failed permanently")
 				return permanentError{errNoSuchHost}
-			case fails == 0:
+			case fails == 0 || poison:
 				note(what + " failed")
 				return errRefused
 			case fails == 1:
@@ -158,8 +160,11 @@ func serveOnce(t *testing.T, seed uint64, happened map[string]int) {
 
 	// Every message accounted for, and none settled twice.
 	books, last := make(map[string]int), make(map[string]string)
-	late, inFlight := 0, 0
+	late := 0
+	open := make(map[string]time.Duration) // deliveries without an end
+	back := make(map[string]time.Duration) // when a message was given back
 	for _, e := range record {
+		delivery := fmt.Sprintf("%s #%d", e.ID, e.Attempt)
 		books[e.What]++
 		happened[e.What]++
 		switch e.What {
@@ -169,22 +174,44 @@ func serveOnce(t *testing.T, seed uint64, happened map[string]int) {
 			}
 			if e.At+b.slow["receive"] > signal {
 				late++
-			} else if e.At < signal {
-				inFlight++
+			}
+			open[delivery] = e.At
+			if at, ok := back[e.ID]; ok { // not at once
+				assert.GreaterOrEqual(t, e.At-at, 25*time.Millisecond)
+				delete(back, e.ID)
 			}
 		case "acked", "dead-lettered":
 			assert.Empty(t, last[e.ID], e.ID)
 			last[e.ID] = e.What
-			inFlight--
-		case "nacked", "expired":
-			inFlight--
+			delete(open, delivery)
+		case "nacked":
+			back[e.ID] = e.At
+			delete(open, delivery)
+		case "expired":
+			delete(open, delivery)
+		case "ack refused", "nack refused", "dead-letter refused":
+			delete(open, delivery) // somebody else has it, or had
 		}
 		// A dead letter has its reason, and an attempt is burnt by a failure
 		// and by nothing else.
 		if e.What == "dead-lettered" {
-			assert.Positive(t, failed[e.ID], "%v", e)
-			assert.Error(t, e.Reason)
+			switch why := e.Reason.Error(); {
+			case strings.HasPrefix(why, "failed 5 times: "):
+				assert.GreaterOrEqual(t, failed[e.ID], 5)
+				happened["dead after five failures"]++
+			default:
+				assert.Contains(t, why, "no such host")
+				assert.Equal(t, "never", drawn(seed, e.ID))
+			}
 		}
+	}
+	// Every delivery has come to an end that the broker knows of, unless we say
+	// that we don't know, or somebody else has it.
+	for delivery := range open {
+		id, _, _ := strings.Cut(delivery, " ")
+		assert.True(t, slices.Contains(abandoned, id) ||
+			out.count(`msg="lease lost" id=`+id+" ") > 0 ||
+			last[id] != "", delivery)
 	}
 	assert.Equal(t, books["published"],
 		books["acked"]+books["dead-lettered"]+held)
@@ -205,8 +232,9 @@ func serveOnce(t *testing.T, seed uint64, happened map[string]int) {
 	}
 	// A host that can't be restarted was not.
 	for id := range failed {
-		if random(seed, id, "never").IntN(10) == 0 {
+		if drawn(seed, id) != "" {
 			assert.Zero(t, done["restart "+id], id)
+			assert.NotEqual(t, "acked", last[id], id)
 		}
 	}
 	happened["handler panicked"] += out.count("handler panicked")
@@ -245,6 +273,17 @@ func serveOnce(t *testing.T, seed uint64, happened map[string]int) {
 	time.Sleep(time.Minute)
 	assert.Nil(t, leaked(ignore))
 	mu.Lock()
+}
+
+// drawn says what is wrong with the host of a message, in one of six.
+func drawn(seed uint64, id string) string {
+	switch random(seed, id, "host").IntN(12) {
+	case 0:
+		return "never" // it does not exist
+	case 1:
+		return "poison" // it is refused every time
+	}
+	return ""
 }
 
 // lines is a log that counts, and that may panic in the hands of a handler.
