@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"io"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
 
@@ -49,6 +51,21 @@ func TestLesson04ExtenderNeverStops(t *testing.T) {
 			})
 		})
 	}
+}
+
+// goleak names what is left, at file and line.
+func TestLesson04FileAndLine(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s, ignore := newStage(io.Discard, 1), goleak.IgnoreCurrent()
+		saveFails(t.Context(), s, returnEarly)
+		left := goleak.Find(ignore)
+		require.Error(t, left)
+		for _, function := range []string{"func1", "func2"} {
+			assert.Regexp(t, `returnEarly\.`+function+`\(\)\n\s+`+
+				`\S+lesson04_extender_never_stops\.go:\d+`, left.Error())
+		}
+		s.release()
+	})
 }
 
 // An extension that is under way is waited for: settling comes last.
