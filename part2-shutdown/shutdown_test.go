@@ -187,6 +187,5 @@ func shutDownOnce(t *testing.T, seed uint64, happened map[string]int) {
 	}
 
 	close(hang)
-	time.Sleep(time.Minute)
-	assert.Nil(t, leaked(ignore))
+	time.Sleep(time.Minute) // and then nobody: the bubble would panic
 }

@@ -23,7 +23,7 @@ var lesson02 = lesson{
 				acts(recoverInMain, justWork)),
 			inChild(child{judge: countSurvivors},
 				acts(onePanics, recoverInCaller, recoverInHelper))...),
-		inChild(child{judge: countAcked, runs: 100},
+		inChild(child{judge: countAcked, runs: 80},
 			acts(onePanicsSoon, trustWait))...),
 	fix: inChild(child{judge: countSurvivors},
 		acts(onePanics, recoverInGoroutine)),

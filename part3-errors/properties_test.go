@@ -270,8 +270,7 @@ func serveOnce(t *testing.T, seed uint64, happened map[string]int) {
 	}
 	assert.LessOrEqual(t, left, 6*len(abandoned))
 	close(hang)
-	time.Sleep(time.Minute)
-	assert.Nil(t, leaked(ignore))
+	time.Sleep(time.Minute) // and then nobody: the bubble would panic
 	mu.Lock()
 }
 
