@@ -113,9 +113,8 @@ func only(a, b error, those ...error) bool {
 }
 
 // backoff returns the pause after so many failures: 50ms that double each time,
-// up to a minute, less a share of up to a half. The share is
-// drawn from the seed, so that messages that failed together don't come back
-// together.
+// up to a minute, less a share of up to a half. The share is drawn from the
+// seed, so that messages that failed together don't come back together.
 func backoff(seed uint64, msg Message, failures int) time.Duration {
 	pause := min(50*time.Millisecond<<min(failures-1, 11), time.Minute)
 	share := random(seed, msg.ID, "backoff", fmt.Sprint(failures)).Float64() / 2
