@@ -16,10 +16,10 @@ var lesson01 = lesson{
 	number: 1, core: true, title: "publish, then consume",
 	mistakes: append(
 		inChild(child{alone: true},
-			acts(fiveMessages, publishThenConsume)),
+			runs(fiveMessages, publishThenConsume)),
 		inChild(child{},
-			acts(fiveMessages, endWithSentinel))...),
-	fix: acts(fiveMessages, closeAtTheEnd),
+			runs(fiveMessages, endWithSentinel))...),
+	fix: runs(fiveMessages, closeAtTheEnd),
 }
 
 // publishThenConsume is the mistake. This channel has no buffer, so a send
@@ -84,7 +84,7 @@ type passFunc func(
 
 // fiveMessages passes five messages through a channel. To handle one takes
 // 200ms, but for the second, which takes 500ms.
-func fiveMessages(ctx context.Context, s *stage, pass passFunc) verdict {
+func fiveMessages(ctx context.Context, s *scene, pass passFunc) verdict {
 	var messages []Message
 	for i := range 5 {
 		messages = append(messages, newMessage(s.seed, i+1))

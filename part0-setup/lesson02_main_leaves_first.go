@@ -15,8 +15,10 @@ import (
 
 var lesson02 = lesson{
 	number: 2, core: true, title: "main leaves first",
-	mistakes: inChild(child{judge: countConsumed}, acts(passFive, startBoth)),
-	fix:      inChild(child{judge: countConsumed}, acts(passFive, waitForBoth)),
+	mistakes: inChild(child{verdict: countConsumed},
+		runs(passFive, startBoth)),
+	fix: inChild(child{verdict: countConsumed},
+		runs(passFive, waitForBoth)),
 }
 
 // startBoth is the mistake. Both are started, and main is at its end.
@@ -37,7 +39,7 @@ type startFunc func(publish, consume func())
 
 // passFive is a whole program: when it returns, main does. To handle a
 // message takes 100ms.
-func passFive(ctx context.Context, s *stage, start startFunc) verdict {
+func passFive(ctx context.Context, s *scene, start startFunc) verdict {
 	queue := make(chan Message, 5) // closed when all five are in it
 	consume := s.work("consumed", 100*time.Millisecond)
 	start(

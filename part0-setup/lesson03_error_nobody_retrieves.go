@@ -16,8 +16,8 @@ import (
 
 var lesson03 = lesson{
 	number: 3, core: true, title: "the error nobody retrieves",
-	mistakes: acts(failAtFour, goBoth),
-	fix:      acts(failAtFour, groupBoth),
+	mistakes: runs(failAtFour, goBoth),
+	fix:      runs(failAtFour, groupBoth),
 }
 
 // goBoth is the mistake. A go statement has no place for a result: the error is
@@ -52,12 +52,12 @@ var (
 
 // failAtFour lets a service run for five seconds. To handle a message takes
 // 100ms; the fourth has a host that does not exist, which takes 50ms to find.
-func failAtFour(ctx context.Context, s *stage, serve serveFunc) verdict {
+func failAtFour(ctx context.Context, s *scene, serve serveFunc) verdict {
 	return failAtFourIn(ctx, s, serve, 5*time.Second)
 }
 
 func failAtFourIn(
-	ctx context.Context, s *stage, serve serveFunc, watch time.Duration,
+	ctx context.Context, s *scene, serve serveFunc, watch time.Duration,
 ) verdict {
 	ctx, stop := context.WithTimeoutCause(ctx, watch, errSeenEnough)
 	defer stop()

@@ -30,7 +30,7 @@ func TestLesson03ErrorNobodyRetrieves(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s, ignore := newStage(io.Discard, 1), goleak.IgnoreCurrent()
+				s, ignore := newScene(io.Discard, 1), goleak.IgnoreCurrent()
 				ended := make(chan verdict, 1)
 				go func() {
 					ended <- failAtFourIn(

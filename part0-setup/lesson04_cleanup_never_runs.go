@@ -16,10 +16,10 @@ import (
 
 var lesson04 = lesson{
 	number: 4, core: true, title: "cleanup that never runs",
-	mistakes: inChild(child{judge: countClosed},
-		acts(failAtWork, exitAtOnce, closeLast)),
-	fix: inChild(child{judge: countClosed},
-		acts(failAtWork, deferAndReturn)),
+	mistakes: inChild(child{verdict: countClosed},
+		runs(failAtWork, exitAtOnce, closeLast)),
+	fix: inChild(child{verdict: countClosed},
+		runs(failAtWork, deferAndReturn)),
 }
 
 // exitAtOnce is the mistake. os.Exit ends the process there and then, and no
@@ -58,7 +58,7 @@ func (db *database) Close() { db.log.Info("closed") }
 
 // failAtWork is a whole program, whose work fails. It exits as main does.
 func failAtWork(
-	_ context.Context, s *stage, program programFunc,
+	_ context.Context, s *scene, program programFunc,
 ) verdict {
 	err := program(s.log, &database{s.log}, func() error {
 		return errors.New("disk full")

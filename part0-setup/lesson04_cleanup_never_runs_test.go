@@ -13,8 +13,8 @@ func TestLesson04CleanupNeverRuns(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, side string
-		acts       []act
-		i          int // number of the act
+		runs       []sceneRun
+		i          int // number of the run
 		wantCode   int
 		wantClosed int
 	}{
@@ -27,7 +27,7 @@ func TestLesson04CleanupNeverRuns(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			e, err := tt.acts[tt.i].child.watch(
+			e, err := tt.runs[tt.i].child.watch(
 				t.Context(), io.Discard, tt.i, tt.side, "4")
 			require.NoError(t, err)
 			assert.Equal(t, tt.wantCode, e[0].code)

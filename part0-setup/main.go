@@ -2,15 +2,15 @@
 //
 // Mayhem Mandrill restarts hosts for whoever asks. In this part it is a
 // publisher and a consumer with a channel between them. It starts what it
-// needs, waits for it, hears of errors, cleans up and leaves in one place. It
+// needs, waits for it, hears of errors, cleans up, and exits in one place. It
 // still handles one message at a time, and Ctrl-C kills it in mid-message.
 //
 //	go run ./part0-setup             the service, until Ctrl-C
 //	go run ./part0-setup -n 20       the same, for twenty messages
 //	go run ./part0-setup lessons     what there is to learn
 //	go run ./part0-setup mistake 1   a lesson's mistake
-//	go run ./part0-setup fix 1       and its fix
-//	go test ./part0-setup/...        the proofs
+//	go run ./part0-setup fix 1       its fix
+//	go test ./part0-setup/...        the tests
 package main
 
 //go:generate go test -race -run TestRecordedOutputs -update .
@@ -18,6 +18,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -34,8 +35,8 @@ const part = 0
 // lessons are the lessons of this chapter, in order.
 var lessons = []lesson{lesson01, lesson02, lesson03, lesson04}
 
-// props are what an act leaves on its stage for the proof.
-type props struct {
+// extras are what a run leaves for its test.
+type extras struct {
 	queue chan Message
 }
 
@@ -47,30 +48,37 @@ func main() {
 	}
 }
 
+// A config is what the flags of the service say.
+type config struct {
+	seed uint64
+	n    int // messages to publish; 0 is without end
+}
+
 // run does what the arguments say, and blocks until that is done. It returns a
 // usageError if they say nothing that it knows.
-func run(ctx context.Context, args []string, out io.Writer) error {
+func run(ctx context.Context, args []string, w io.Writer) (err error) {
 	endWithParent()
+	out := &output{to: w}
+	defer func() { err = errors.Join(err, out.failed()) }()
+	var c config
 	flags := flag.NewFlagSet("part0-setup", flag.ContinueOnError)
-	n := flags.Int("n", 0, "publish `N` messages, then end (0: go on)")
-	seed := flags.Uint64("seed", 1, "the same `SEED` makes the same run")
+	flags.Uint64Var(&c.seed, "seed", 1, "the same `SEED` makes the same run")
+	flags.IntVar(&c.n, "n", 0, "publish `N` messages, then end (0: go on)")
 	words, err := parse(flags, args, out)
 	switch {
 	case err != nil:
 		return err
-	case *n < 0:
-		return usageError(fmt.Sprintf("-n %d: want 0 or more messages", *n))
 	case len(words) > 0:
-		return command(ctx, out, *seed, words)
+		return command(ctx, out, flags, words)
+	case c.n < 0:
+		return usageError(fmt.Sprintf("-n %d: want 0 or more messages", c.n))
 	}
-	return serve(ctx, out, *seed, *n)
+	return serve(ctx, out, c)
 }
 
-// serve runs the service with a publisher that keeps it busy. It blocks until
-// all n messages are handled, or until one of the two fails: then it stops the
-// other one and returns why.
-func serve(ctx context.Context, out io.Writer, seed uint64, n int) error {
-	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{
+// newLog returns the log of the service. It has the time of day.
+func newLog(out io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.TimeKey {
 				return slog.String(a.Key, a.Value.Time().Format("15:04:05.000"))
@@ -78,16 +86,23 @@ func serve(ctx context.Context, out io.Writer, seed uint64, n int) error {
 			return a
 		},
 	}))
+}
+
+// serve runs the service with a publisher that keeps it busy. It blocks until
+// all n messages are handled, or until one of the two fails: then it stops the
+// other one and returns why.
+func serve(ctx context.Context, out io.Writer, c config) error {
+	log := newLog(out)
 	queue := make(chan Message, 100) // closed by publish
 	m := &Mandrill{
 		log:     log,
 		queue:   queue,
-		restart: simulate(log, seed, "restarted", time.Second/2),
+		restart: simulate(log, c.seed, "restarted", time.Second/2),
 	}
 	defer func() { log.Info("ended", "handled", m.handled) }()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		return publish(ctx, log, queue, seed, n, time.Second/2)
+		return publish(ctx, log, queue, c.seed, c.n, time.Second/2)
 	})
 	g.Go(func() error { return m.Run(ctx) })
 	return g.Wait()

@@ -10,9 +10,8 @@ import (
 	"time"
 )
 
-// A Message asks for the restart of one host. It is a value and never changes:
-// whoever has one may read it from any goroutine. What becomes of it is kept
-// elsewhere.
+// A Message asks for the restart of one host. It is a value and never changes,
+// so it may be read from any goroutine. What becomes of it is kept elsewhere.
 type Message struct {
 	ID       string // "m7", unique in a run
 	Instance string // the host, "cattle-x7f2"
@@ -27,13 +26,14 @@ func newMessage(seed uint64, n int) Message {
 }
 
 // A workFunc does something for a message: it saves it, or restarts its host.
-// It blocks until that is done, or until it heeds the end of its context, and
-// tells why it failed.
+// It blocks until that is done and returns nil, or returns why it failed. When
+// its context ends, it should return soon.
 type workFunc func(context.Context, Message) error
 
 // random returns a source of numbers that depends on the seed and on what they
-// are for, and on nothing else. From one shared source each goroutine would get
-// other numbers in every run: those that are left when its turn comes.
+// are for, and on nothing else. If all goroutines drew from one shared source,
+// each would get other numbers in every run: those that are left when its turn
+// comes.
 func random(seed uint64, what ...string) *rand.Rand {
 	h := fnv.New64a()
 	for _, s := range what {

@@ -16,15 +16,15 @@ import (
 var errTooLate = errors.New("too late")
 
 // What a broker does with one message, to the nanosecond. A play gets the first
-// delivery; the lease is a second.
+// delivery, on a lease of a second.
 func TestBroker(t *testing.T) {
 	ctx, dead := context.Background(), deadContext()
 	tests := []struct {
 		name string
-		play func(first *Delivery)
+		play func(b *broker, first *Delivery)
 		want []string
 	}{
-		{"a lease ends on the dot", func(first *Delivery) {
+		{"a lease ends on the dot", func(b *broker, first *Delivery) {
 			time.Sleep(time.Second - 1)
 			first.Extend(ctx)
 			time.Sleep(time.Second - 1)
@@ -39,8 +39,8 @@ func TestBroker(t *testing.T) {
 			"2.999999998s: expired #1",
 			"2.999999998s: extend refused #1: lease lost",
 		}},
-		{"who lost the lease can't touch it, but an ack counts",
-			func(first *Delivery) {
+		{"a lost lease can't be had back, but an ack counts",
+			func(b *broker, first *Delivery) {
 				time.Sleep(1500 * time.Millisecond)
 				first.Extend(ctx)
 				first.Nack(ctx, 0)
@@ -56,8 +56,8 @@ func TestBroker(t *testing.T) {
 				"1.5s: acked #1",
 				"1.5s: ack refused #1: already settled",
 			}},
-		{"nor when somebody else has it", func(first *Delivery) {
-			second, _ := first.broker.Receive(ctx)
+		{"nor by two consumers", func(b *broker, first *Delivery) {
+			second, _ := b.Receive(ctx, forever)
 			time.Sleep(500 * time.Millisecond)
 			first.Extend(ctx)
 			first.Nack(ctx, 0)
@@ -79,13 +79,13 @@ func TestBroker(t *testing.T) {
 			"1.5s: extend refused #2: already settled",
 			"1.5s: ack refused #2: already settled",
 		}},
-		{"a nack counts its delay, and is final", func(first *Delivery) {
+		{"a nack has a delay, and is final", func(b *broker, first *Delivery) {
 			first.Nack(ctx, 3*time.Second)
 			first.Extend(ctx)
 			first.Nack(ctx, 0)
 			first.DeadLetter(ctx, errTooLate)
 			first.Ack(ctx)
-			second, _ := first.broker.Receive(ctx)
+			second, _ := b.Receive(ctx, forever)
 			first.Extend(ctx)
 			first.Ack(ctx)
 			second.Ack(ctx)
@@ -101,8 +101,8 @@ func TestBroker(t *testing.T) {
 			"3s: ack refused #1: already settled",
 			"3s: acked #2",
 		}},
-		{"a late ack is faster than a nack's delay", func(first *Delivery) {
-			second, _ := first.broker.Receive(ctx)
+		{"a late ack beats a delay", func(b *broker, first *Delivery) {
+			second, _ := b.Receive(ctx, forever)
 			second.Nack(ctx, 3*time.Second)
 			first.Ack(ctx)
 			time.Sleep(5 * time.Second) // it does not come back
@@ -113,7 +113,7 @@ func TestBroker(t *testing.T) {
 			"1s: nacked #2",
 			"1s: acked #1",
 		}},
-		{"a dead letter has its reason", func(first *Delivery) {
+		{"a dead letter has its reason", func(b *broker, first *Delivery) {
 			first.DeadLetter(ctx, errors.New("no such host"))
 			first.DeadLetter(ctx, errors.New("no such host"))
 		}, []string{
@@ -121,7 +121,7 @@ func TestBroker(t *testing.T) {
 			"0s: dead-lettered #1: no such host",
 			"0s: dead-letter refused #1: already settled",
 		}},
-		{"a dead context gets nowhere", func(first *Delivery) {
+		{"a dead context gets nowhere", func(b *broker, first *Delivery) {
 			first.Extend(dead)
 			first.Nack(dead, 0)
 			first.DeadLetter(dead, errors.New("no such host"))
@@ -133,8 +133,8 @@ func TestBroker(t *testing.T) {
 			"0s: dead-letter refused #1: too late",
 			"0s: ack refused #1: too late",
 		}},
-		{"a slow verb counts when it arrives", func(first *Delivery) {
-			first.broker.slow = map[string]time.Duration{
+		{"a slow verb counts on arrival", func(b *broker, first *Delivery) {
+			b.slow = map[string]time.Duration{
 				"extend": 600 * time.Millisecond,
 				"ack":    1500 * time.Millisecond,
 			}
@@ -146,8 +146,30 @@ func TestBroker(t *testing.T) {
 			"1.6s: expired #1",
 			"2.1s: acked #1",
 		}},
-		{"a slow verb can be called off", func(first *Delivery) {
-			first.broker.slow = map[string]time.Duration{
+		{"a verb fails, or does its work all the same",
+			func(b *broker, first *Delivery) {
+				did := false
+				b.fail = func(verb, id string) (bool, error) {
+					return did, errors.New(verb + " " + id + " failed")
+				}
+				assert.EqualError(t, first.Extend(ctx), "extend m1 failed")
+				assert.EqualError(t, first.Ack(ctx), "ack m1 failed")
+				did = true
+				time.Sleep(500 * time.Millisecond)
+				assert.EqualError(t, first.Extend(ctx), "extend m1 failed")
+				time.Sleep(800 * time.Millisecond) // the lease is extended
+				assert.EqualError(t, first.Ack(ctx), "ack m1 failed")
+				assert.ErrorIs(t, first.Ack(ctx), errSettled)
+			}, []string{
+				"0s: delivered #1",
+				"0s: extend refused #1: extend m1 failed",
+				"0s: ack refused #1: ack m1 failed",
+				"500ms: extended #1",
+				"1.3s: acked #1",
+				"1.3s: ack refused #1: already settled",
+			}},
+		{"a slow verb can be called off", func(b *broker, first *Delivery) {
+			b.slow = map[string]time.Duration{
 				"ack": 600 * time.Millisecond,
 			}
 			ctx, cancel := context.WithTimeoutCause(
@@ -162,12 +184,12 @@ func TestBroker(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s := newStage(t.Output(), 1)
+				s := newScene(t.Output(), 1)
 				b := newBroker(s.log, time.Second, 1)
 				require.NoError(t, publish(t.Context(), b, s.seed, 1, 0))
-				first, err := b.Receive(t.Context())
+				first, err := b.Receive(t.Context(), forever)
 				require.NoError(t, err)
-				tt.play(first)
+				tt.play(b, first)
 				synctest.Wait()
 				assert.Equal(t, tt.want, b.story("m1"))
 				assertNothingLost(t, b)
@@ -186,7 +208,7 @@ func TestBrokerBlocks(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			var err error
-			first, err = b.Receive(ctx)
+			first, err = b.Receive(ctx, forever)
 			assert.NoError(t, err)
 			assert.Equal(t, 2*time.Second, time.Since(start))
 			time.Sleep(3 * time.Second)
@@ -199,15 +221,15 @@ func TestBrokerBlocks(t *testing.T) {
 		wg.Wait()
 
 		dead := deadContext()
-		_, err := b.Receive(dead)
+		_, err := b.Receive(dead, forever)
 		assert.ErrorIs(t, err, errTooLate)
-		second, err := b.Receive(ctx)
+		second, err := b.Receive(ctx, forever)
 		require.NoError(t, err)
 		assert.Equal(t, newMessage(1, 2), second.Message)
 
 		brief, cancel := context.WithTimeoutCause(ctx, time.Second, errTooLate)
 		defer cancel()
-		_, err = b.Receive(brief)
+		_, err = b.Receive(brief, forever)
 		assert.ErrorIs(t, err, errTooLate)
 		assert.ErrorIs(t, b.Publish(brief, newMessage(1, 3)), errTooLate)
 		assert.Equal(t, 6*time.Second, time.Since(start))
@@ -217,9 +239,29 @@ func TestBrokerBlocks(t *testing.T) {
 	})
 }
 
-// A message that was on its way when the context ended arrives all the same:
-// the broker has handed it out.
-func TestBrokerReceivesWhatIsOnItsWay(t *testing.T) {
+// The broker waits for a message no longer than it is asked to.
+func TestBrokerWaits(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b, start := quietBroker(time.Minute, 1), time.Now()
+		_, err := b.Receive(t.Context(), 3*time.Second)
+		assert.ErrorIs(t, err, errNothing)
+		assert.Equal(t, 3*time.Second, time.Since(start))
+
+		time.AfterFunc(time.Second, func() {
+			b.Publish(t.Context(), newMessage(1, 1))
+		})
+		d, err := b.Receive(t.Context(), 3*time.Second)
+		require.NoError(t, err)
+		assert.Equal(t, 4*time.Second, time.Since(start))
+		assert.Equal(t, 3*time.Second, d.Asked.Sub(start), "asked")
+		require.NoError(t, d.Ack(t.Context()))
+	})
+}
+
+// A Receive that is cancelled while the message is on its way loses it, and so
+// does one that fails when the broker has handed it out. Both messages are
+// delivered again when the lease has ended.
+func TestBrokerLosesWhatNobodyReceives(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		b := quietBroker(time.Second, 1)
 		b.slow = map[string]time.Duration{"receive": 200 * time.Millisecond}
@@ -227,33 +269,77 @@ func TestBrokerReceivesWhatIsOnItsWay(t *testing.T) {
 		ctx, cancel := context.WithTimeoutCause(
 			t.Context(), 100*time.Millisecond, errTooLate)
 		defer cancel()
-		d, err := b.Receive(ctx)
+		_, err := b.Receive(ctx, forever)
+		assert.ErrorIs(t, err, errTooLate)
+
+		time.Sleep(time.Second)
+		b.fail = func(string, string) (bool, error) { return true, errTooLate }
+		_, err = b.Receive(t.Context(), forever)
+		assert.ErrorIs(t, err, errTooLate)
+		b.fail = func(string, string) (bool, error) { return false, errTooLate }
+		_, err = b.Receive(t.Context(), forever)
+		assert.ErrorIs(t, err, errTooLate)
+
+		b.fail = nil
+		third, err := b.Receive(t.Context(), forever)
 		require.NoError(t, err)
-		assert.ErrorIs(t, d.Nack(ctx, 0), errTooLate)
+		require.NoError(t, third.Ack(t.Context()))
 		assert.Equal(t, []string{
 			"0s: delivered #1",
-			"200ms: nack refused #1: too late",
+			"1s: expired #1",
+			"1.1s: delivered #2",
+			"2.1s: expired #2",
+			"2.1s: delivered #3",
+			"2.3s: acked #3",
 		}, b.story("m1"))
-		require.NoError(t, d.Ack(t.Context()))
 	})
 }
 
-// A closed broker is at its end when every message is settled, not before: what
-// somebody has may come back.
+// What is settled leaves nothing behind: no timer of its lease or its delay.
+func TestBrokerStopsTimers(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b, ctx := quietBroker(time.Second, 3), t.Context()
+		require.NoError(t, publish(ctx, b, 1, 3, 0))
+		var timers []*time.Timer
+		for _, settle := range []func(d *Delivery) error{
+			func(d *Delivery) error { return d.Ack(ctx) },
+			func(d *Delivery) error { return d.DeadLetter(ctx, errTooLate) },
+			func(d *Delivery) error { // a late ack, while another waits
+				time.Sleep(1500 * time.Millisecond)
+				again, err := b.Receive(ctx, forever)
+				require.NoError(t, err)
+				require.NoError(t, again.Nack(ctx, time.Hour))
+				return d.Ack(ctx)
+			},
+		} {
+			d, err := b.Receive(ctx, forever)
+			require.NoError(t, err)
+			require.NoError(t, settle(d))
+			timers = append(timers, d.verbs.(*lent).of.timer)
+		}
+		for _, timer := range timers {
+			assert.False(t, timer.Stop(), "the timer still runs")
+		}
+		assert.Equal(t, [5]int{acked: 2, deadLettered: 1}, b.states())
+	})
+}
+
+// A closed broker is at its end when every message is settled, not before: one
+// that a consumer has may come back.
 func TestBrokerClose(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		b := quietBroker(time.Second, 1)
 		require.NoError(t, publish(t.Context(), b, 1, 1, 0))
-		_, err := b.Receive(t.Context())
+		_, err := b.Receive(t.Context(), forever)
 		require.NoError(t, err)
-		again, err := b.Receive(t.Context())
+		again, err := b.Receive(t.Context(), forever)
 		require.NoError(t, err)
 		assert.Equal(t, 2, again.Attempt)
 		time.AfterFunc(time.Second/2, func() { again.Ack(t.Context()) })
-		_, err = b.Receive(t.Context())
+		_, err = b.Receive(t.Context(), forever)
 		assert.ErrorIs(t, err, errClosed)
 		assert.Equal(t, "1.5s: acked #2", b.story("m1")[3])
-		_, err = b.Receive(t.Context())
+		_, err = b.Receive(t.Context(), forever)
 		assert.ErrorIs(t, err, errClosed)
 	})
 }
@@ -271,7 +357,7 @@ func TestBrokerLosesNothing(t *testing.T) {
 				draw := random(seed, "worker", fmt.Sprint(worker))
 				workers.Go(func() {
 					for {
-						d, err := b.Receive(ctx)
+						d, err := b.Receive(ctx, forever)
 						if err != nil {
 							return
 						}
@@ -299,7 +385,7 @@ func TestBrokerLosesNothing(t *testing.T) {
 			workers.Wait()
 
 			settled := make(map[string]int)
-			for _, e := range b.record {
+			for _, e := range b.events() {
 				name := e.What
 				if e.Reason != nil {
 					name += ": " + e.Reason.Error()
@@ -316,8 +402,7 @@ func TestBrokerLosesNothing(t *testing.T) {
 			for id, n := range settled {
 				assert.Equal(t, 1, n, id)
 			}
-			assert.Zero(t, b.held)
-			assert.Empty(t, b.ready)
+			assert.Zero(t, b.holds(), "held")
 		})
 		require.False(t, t.Failed(), "seed %d", seed)
 	}
@@ -339,15 +424,11 @@ func assertNothingLost(t *testing.T, b *broker) {
 	t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	books := make(map[string]int)
-	for _, e := range b.record {
-		books[e.What]++
-	}
-	assert.Equal(t, books["published"],
-		books["acked"]+books["dead-lettered"]+b.held)
-	for _, h := range b.ready {
-		assert.False(t, h.settled, h.ID)
-	}
+	assert.Equal(t, b.count("published"), b.count("acked")+
+		b.count("dead-lettered")+b.held(), "published")
+	assert.Equal(t, b.count("acked"), b.is[acked], "acked")
+	assert.Equal(t, b.count("dead-lettered"), b.is[deadLettered],
+		"dead letters")
 }
 
 func deadContext() context.Context {

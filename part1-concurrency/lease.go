@@ -2,14 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
 
-// keepLease extends a lease again and again, until release is called or the
-// limit has passed: work that takes longer is taken for stuck, and somebody
-// else shall have the message. The caller must call release. When that returns,
-// no extension is under way any more, so it is safe to settle.
+// keepLease extends the lease of a delivery until release is called, or until
+// the limit has passed: if the work takes longer than that, we assume that it
+// is stuck and let the broker deliver the message to another consumer. An
+// extension that fails is followed by the next one, until the lease is lost.
+// The caller must call release. When that returns, no extension is under way,
+// so it is safe to settle.
 func keepLease(
 	ctx context.Context, d *Delivery, every, limit time.Duration,
 ) (release func()) {
@@ -23,8 +26,9 @@ func keepLease(
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				if d.Extend(ctx) != nil {
-					return // a lost lease can't be had back
+				err := d.Extend(ctx)
+				if errors.Is(err, errLeaseLost) || errors.Is(err, errSettled) {
+					return // once a lease is lost, it can't be extended
 				}
 			}
 		}

@@ -15,8 +15,8 @@ import (
 
 var lesson01 = lesson{
 	number: 1, core: true, title: "still blocking",
-	mistakes: acts(restartFive, consumeOneByOne),
-	fix:      acts(restartFive, consumeConcurrently),
+	mistakes: runs(restartFive, consumeOneByOne),
+	fix:      runs(restartFive, consumeConcurrently),
 }
 
 // consumeOneByOne is the mistake. It finishes a message before it receives the
@@ -45,7 +45,7 @@ func consumeConcurrently(
 type consumeFunc func(context.Context, <-chan Message, workFunc)
 
 // restartFive lets a consumer restart five hosts that take a second each.
-func restartFive(ctx context.Context, s *stage, consume consumeFunc) verdict {
+func restartFive(ctx context.Context, s *scene, consume consumeFunc) verdict {
 	queue := make(chan Message, 5) // closed here, once all five are in it
 	for i := range 5 {
 		queue <- newMessage(s.seed, i+1)

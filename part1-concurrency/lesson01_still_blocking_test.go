@@ -26,7 +26,7 @@ func TestLesson01StillBlocking(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s := newStage(t.Output(), 1)
+				s := newScene(t.Output(), 1)
 				restartFive(t.Context(), s, tt.consume)
 				assert.Equal(t, tt.want, s.when("restarted"))
 				assert.Equal(t, slices.Max(tt.want), time.Since(s.start))

@@ -16,8 +16,8 @@ import (
 
 var lesson02 = lesson{
 	number: 2, title: "fire and forget",
-	mistakes: acts(publishHundred, sendAndForget),
-	fix:      acts(publishHundred, sendOrWait),
+	mistakes: runs(publishHundred, sendAndForget),
+	fix:      runs(publishHundred, sendOrWait),
 }
 
 // sendAndForget is the mistake. It says "sent" when it has started a goroutine
@@ -51,7 +51,7 @@ var errConsumerGone = errors.New("the consumer has gone")
 
 // publishHundred lets a publisher send a hundred messages to a queue with room
 // for two. The consumer takes one a second. After three it leaves.
-func publishHundred(ctx context.Context, s *stage, send sendFunc) verdict {
+func publishHundred(ctx context.Context, s *scene, send sendFunc) verdict {
 	ctx, leave := context.WithCancelCause(ctx)
 	queue := make(chan Message, 2) // not closed: nobody ranges over it
 	var published atomic.Int64

@@ -27,7 +27,7 @@ func TestLesson02FireAndForget(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s, ignore := newStage(t.Output(), 1), goleak.IgnoreCurrent()
+				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
 				var sent []time.Duration
 				publishHundred(t.Context(), s, func(
 					ctx context.Context, queue chan<- Message, msg Message,

@@ -15,8 +15,8 @@ import (
 var lesson03 = lesson{
 	number: 3, title: "who closes?",
 	mistakes: inChild(child{},
-		acts(twoPublishers, eachCloses, nobodyCloses)),
-	fix: acts(twoPublishers, closeAfterAll),
+		runs(twoPublishers, eachCloses, nobodyCloses)),
+	fix: runs(twoPublishers, closeAfterAll),
 }
 
 // eachCloses is the mistake. Every publisher tidies up behind itself, and the
@@ -61,7 +61,7 @@ type publishFunc func(queue chan<- Message)
 // twoPublishers lets two publishers send two messages each to one consumer. One
 // of them needs 400ms for its two, the other 600ms.
 func twoPublishers(
-	ctx context.Context, s *stage,
+	ctx context.Context, s *scene,
 	publishAll publishAllFunc,
 ) verdict {
 	twoEvery := func(d time.Duration, first int) publishFunc {

@@ -57,7 +57,7 @@ func TestLesson03NobodyCloses(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s, ignore := newStage(t.Output(), 1), goleak.IgnoreCurrent()
+				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
 				got := "not ended"
 				go func() {
 					twoPublishers(t.Context(), s, tt.publishAll)

@@ -15,8 +15,8 @@ import (
 
 var lesson04 = lesson{
 	number: 4, core: true, title: "two jobs, nobody waits",
-	mistakes: acts(saveAndRestart, oneAfterTheOther, startBothAndAck),
-	fix:      acts(saveAndRestart, waitForBoth),
+	mistakes: runs(saveAndRestart, oneAfterTheOther, startBothAndAck),
+	fix:      runs(saveAndRestart, waitForBoth),
 }
 
 // oneAfterTheOther is the first mistake. It is safe, and takes the sum.
@@ -56,11 +56,11 @@ type handleBothFunc func(
 // saveAndRestart lets a handler save a message, which takes 700ms, and restart
 // its host, which takes 500ms.
 func saveAndRestart(
-	ctx context.Context, s *stage, handle handleBothFunc,
+	ctx context.Context, s *scene, handle handleBothFunc,
 ) verdict {
 	s.broker = newBroker(s.log, 2*time.Second, 1)
 	publish(ctx, s.broker, s.seed, 1, 0)
-	d, err := s.broker.Receive(ctx)
+	d, err := s.broker.Receive(ctx, forever)
 	if err != nil {
 		return verdict{text: err.Error()}
 	}

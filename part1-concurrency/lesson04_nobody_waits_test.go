@@ -31,12 +31,12 @@ func TestLesson04NobodyWaits(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s := newStage(t.Output(), 1)
+				s := newScene(t.Output(), 1)
 				saveAndRestart(t.Context(), s, tt.handle)
 				require.Equal(t, 1, s.count("saved"))
 				require.Equal(t, 1, s.count("restarted"))
 				require.Equal(t, 1, s.broker.count("acked"))
-				record := s.broker.record
+				record := s.broker.events()
 				assert.Equal(t, tt.want, instants{
 					saved:     s.when("saved")[0],
 					restarted: s.when("restarted")[0],
@@ -68,6 +68,7 @@ func TestLesson04Vet(t *testing.T) {
 func handleBothAsService(
 	ctx context.Context, d *Delivery, save, restart workFunc,
 ) {
-	m := &Mandrill{broker: d.broker, save: save, restart: restart}
+	b := d.verbs.(*lent).broker
+	m := newMandrill(b, func(m *Mandrill) { m.save, m.restart = save, restart })
 	m.handle(ctx, d)
 }

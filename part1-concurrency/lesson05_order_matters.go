@@ -14,8 +14,8 @@ import (
 
 var lesson05 = lesson{
 	number: 5, title: "when order matters",
-	mistakes: acts(sameHostTwice, allAtOnce),
-	fix:      acts(sameHostTwice, inLanes),
+	mistakes: runs(sameHostTwice, allAtOnce),
+	fix:      runs(sameHostTwice, inLanes),
 }
 
 // allAtOnce is the mistake. Two messages for one host are handled at the same
@@ -52,7 +52,7 @@ func inLanes(queue <-chan Message, handle func(Message)) {
 // sameHostTwice publishes two requests for one host and one for another, and
 // has them handled: to look takes 300ms, to restart 700ms.
 func sameHostTwice(
-	ctx context.Context, s *stage,
+	ctx context.Context, s *scene,
 	consume func(queue <-chan Message, handle func(Message)),
 ) verdict {
 	queue := make(chan Message, 3) // closed here, once all three are in it

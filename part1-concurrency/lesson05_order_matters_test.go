@@ -23,7 +23,7 @@ func TestLesson05OrderMatters(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s := newStage(t.Output(), 1)
+				s := newScene(t.Output(), 1)
 				sameHostTwice(t.Context(), s, tt.consume)
 				assert.Equal(t, tt.want, s.when("restarted"))
 				assert.Equal(t, tt.took, time.Since(s.start))

@@ -15,8 +15,8 @@ import (
 
 var lesson06 = lesson{
 	number: 6, title: "the watcher that polls",
-	mistakes: acts(handleOne, ackOnNextLook),
-	fix:      acts(handleOne, ackWhenDone),
+	mistakes: runs(handleOne, ackOnNextLook),
+	fix:      runs(handleOne, ackWhenDone),
 }
 
 // ackOnNextLook is the mistake. A goroutine in time.Sleep hears nothing: the
@@ -92,16 +92,16 @@ type handleFunc func(ctx context.Context, d *Delivery, restart workFunc)
 
 // handleOne lets a handler restart a host that takes half a second, on a lease
 // of ten.
-func handleOne(ctx context.Context, s *stage, handle handleFunc) verdict {
+func handleOne(ctx context.Context, s *scene, handle handleFunc) verdict {
 	b := newBroker(s.log, 10*time.Second, 1)
 	s.broker = b
 	publish(ctx, b, s.seed, 1, 0)
-	d, err := b.Receive(ctx)
+	d, err := b.Receive(ctx, forever)
 	if err != nil {
 		return verdict{text: err.Error()}
 	}
 	handle(ctx, d, s.work("restarted", 500*time.Millisecond))
-	b.Receive(ctx) // blocks until the message is settled: there is no other
+	b.Receive(ctx, forever) // until the message is settled: there is no other
 	return verdict{
 		text:   fmt.Sprintf("work took 500ms, ack came at %v", s.elapsed()),
 		failed: s.elapsed() >= time.Second,

@@ -35,7 +35,7 @@ func TestLesson06PollingWatcher(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s := newStage(t.Output(), 1)
+				s := newScene(t.Output(), 1)
 				var left map[string]int
 				handleOne(t.Context(), s, func(
 					ctx context.Context, d *Delivery, restart workFunc,
@@ -72,7 +72,7 @@ func TestLesson06ClosedTwice(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				b := quietBroker(10*time.Second, 1)
 				require.NoError(t, publish(t.Context(), b, 1, 1, 0))
-				d, err := b.Receive(t.Context())
+				d, err := b.Receive(t.Context(), forever)
 				require.NoError(t, err)
 				defer func() {
 					got := recover()
@@ -91,7 +91,7 @@ func TestLesson06ClosedTwice(t *testing.T) {
 // comes last.
 func TestLesson06LateExtension(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		s := newStage(t.Output(), 1)
+		s := newScene(t.Output(), 1)
 		s.broker = newBroker(s.log, 10*time.Second, 1)
 		s.broker.slow = map[string]time.Duration{
 			"extend": 300 * time.Millisecond,

@@ -15,8 +15,8 @@ import (
 
 var lesson07 = lesson{
 	number: 7, core: true, title: "nobody extends",
-	mistakes: acts(slowHost, workThenAck),
-	fix:      acts(slowHost, workUnderLease),
+	mistakes: runs(slowHost, workThenAck),
+	fix:      runs(slowHost, workUnderLease),
 }
 
 // workThenAck is the mistake. It is right as long as every restart is faster
@@ -38,7 +38,7 @@ func workUnderLease(ctx context.Context, d *Delivery, restart workFunc) {
 
 // slowHost publishes one message, for a host that takes three seconds, to a
 // broker whose leases last two. It handles whatever is delivered.
-func slowHost(ctx context.Context, s *stage, handle handleFunc) verdict {
+func slowHost(ctx context.Context, s *scene, handle handleFunc) verdict {
 	s.broker = newBroker(s.log, 2*time.Second, 1)
 	return deliverAll(ctx, s, handle, s.work("restarted", 3*time.Second))
 }
@@ -46,13 +46,13 @@ func slowHost(ctx context.Context, s *stage, handle handleFunc) verdict {
 // deliverAll publishes one message and handles its deliveries side by side,
 // until it is settled and all of them have ended.
 func deliverAll(
-	ctx context.Context, s *stage, handle handleFunc, restart workFunc,
+	ctx context.Context, s *scene, handle handleFunc, restart workFunc,
 ) verdict {
 	b := s.broker
 	publish(ctx, b, s.seed, 1, 0)
 	var handlers sync.WaitGroup
 	for {
-		d, err := b.Receive(ctx)
+		d, err := b.Receive(ctx, forever)
 		if err != nil {
 			break
 		}

@@ -39,7 +39,7 @@ func TestLesson07NobodyExtends(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s := newStage(t.Output(), 1)
+				s := newScene(t.Output(), 1)
 				slowHost(t.Context(), s, tt.handle)
 				assert.Equal(t, tt.want, s.broker.story("m1"))
 			})
@@ -77,7 +77,7 @@ func TestLesson07MaximumLease(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s := newStage(t.Output(), 1)
+				s := newScene(t.Output(), 1)
 				s.broker = newBroker(s.log, 2*time.Second, 1)
 				restart := s.work("restarted", tt.takes)
 				deliverAll(t.Context(), s, tt.handle, restart)
@@ -114,7 +114,7 @@ func TestLesson07LateExtension(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s := newStage(t.Output(), 1)
+				s := newScene(t.Output(), 1)
 				s.broker = newBroker(s.log, 2*time.Second, 1)
 				s.broker.slow = map[string]time.Duration{
 					"extend": 700 * time.Millisecond,
@@ -129,6 +129,7 @@ func TestLesson07LateExtension(t *testing.T) {
 
 // handleAsService lets the service handle a delivery.
 func handleAsService(ctx context.Context, d *Delivery, restart workFunc) {
-	m := &Mandrill{broker: d.broker, restart: restart, save: nothing}
+	b := d.verbs.(*lent).broker
+	m := newMandrill(b, func(m *Mandrill) { m.restart = restart })
 	m.handle(ctx, d)
 }

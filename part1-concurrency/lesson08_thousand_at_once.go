@@ -16,8 +16,8 @@ import (
 
 var lesson08 = lesson{
 	number: 8, core: true, title: "a thousand at once",
-	mistakes: acts(pullThousand, startThemAll, messageThenSlot),
-	fix:      acts(pullThousand, slotThenMessage),
+	mistakes: runs(pullThousand, startThemAll, messageThenSlot),
+	fix:      runs(pullThousand, slotThenMessage),
 }
 
 // startThemAll is the mistake. Nothing bounds the restarts but the number of
@@ -26,7 +26,7 @@ func startThemAll(ctx context.Context, b *broker, restart workFunc) {
 	var handlers sync.WaitGroup
 	defer handlers.Wait()
 	for {
-		d, err := b.Receive(ctx)
+		d, err := b.Receive(ctx, forever)
 		if err != nil {
 			return
 		}
@@ -44,7 +44,7 @@ func messageThenSlot(ctx context.Context, b *broker, restart workFunc) {
 	var handlers sync.WaitGroup
 	defer handlers.Wait()
 	for {
-		d, err := b.Receive(ctx)
+		d, err := b.Receive(ctx, forever)
 		if err != nil {
 			return
 		}
@@ -65,7 +65,7 @@ func slotThenMessage(ctx context.Context, b *broker, restart workFunc) {
 	defer handlers.Wait()
 	for {
 		slots <- struct{}{}
-		d, err := b.Receive(ctx)
+		d, err := b.Receive(ctx, forever)
 		if err != nil {
 			return
 		}
@@ -81,7 +81,7 @@ type pullFunc func(ctx context.Context, b *broker, restart workFunc)
 
 // pullThousand lets a consumer handle a thousand messages. A restart takes 21ms
 // and a lease lasts 500ms, so eight slots should need 2.625s.
-func pullThousand(ctx context.Context, s *stage, pull pullFunc) verdict {
+func pullThousand(ctx context.Context, s *scene, pull pullFunc) verdict {
 	log := s.log
 	s.log = slog.New(slog.DiscardHandler) // a line for each is too much
 	b := newBroker(s.log, 500*time.Millisecond, 1000)

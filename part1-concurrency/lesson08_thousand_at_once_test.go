@@ -32,7 +32,7 @@ func TestLesson08ThousandAtOnce(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s := newStage(t.Output(), 1)
+				s := newScene(t.Output(), 1)
 				inHand := make(chan int, 1)
 				pullThousand(t.Context(), s, func(
 					ctx context.Context, b *broker, restart workFunc,
@@ -58,6 +58,6 @@ func TestLesson08ThousandAtOnce(t *testing.T) {
 
 // pullAsService lets the service pull and handle, eight at a time.
 func pullAsService(ctx context.Context, b *broker, restart workFunc) {
-	m := &Mandrill{broker: b, restart: restart, save: nothing, slots: 8}
+	m := newMandrill(b, func(m *Mandrill) { m.slots, m.restart = 8, restart })
 	m.Run(ctx)
 }

@@ -16,10 +16,10 @@ import (
 
 var lesson09 = lesson{
 	number: 9, title: "one struct, many writers",
-	mistakes: inChild(child{judge: raced, race: true},
-		acts(noteProgress, writeFields)),
-	fix: inChild(child{judge: raced, race: true},
-		acts(noteProgress, returnResults)),
+	mistakes: inChild(child{verdict: raced, race: true},
+		runs(noteProgress, writeFields)),
+	fix: inChild(child{verdict: raced, race: true},
+		runs(noteProgress, returnResults)),
 }
 
 // raced judges by what the race detector reports.
@@ -73,7 +73,7 @@ func returnResults(log *slog.Logger, save, restart func() bool) progress {
 
 // noteProgress has a message saved in 100ms and its host restarted in 300ms.
 func noteProgress(
-	_ context.Context, s *stage,
+	_ context.Context, s *scene,
 	handle func(log *slog.Logger, save, restart func() bool) progress,
 ) verdict {
 	doneAfter := func(d time.Duration) func() bool {

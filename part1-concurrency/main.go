@@ -1,16 +1,16 @@
 // Command part1-concurrency is Mayhem Mandrill, part 1: true concurrency.
 //
 // Mayhem Mandrill restarts hosts for whoever asks. In this part it learns to do
-// more than one thing at a time: it takes a message when it has a slot free,
+// more than one thing at a time. It takes a message when it has a free slot,
 // saves it and restarts its host side by side, keeps the lease meanwhile, and
-// acknowledges after both. It still ignores errors and knows no shutdown.
+// acknowledges after both. It still ignores errors and has no shutdown.
 //
 //	go run ./part1-concurrency             the service, until Ctrl-C
 //	go run ./part1-concurrency -n 20       the same, for twenty messages
 //	go run ./part1-concurrency lessons     what there is to learn
 //	go run ./part1-concurrency mistake 1   a lesson's mistake
-//	go run ./part1-concurrency fix 1       and its fix
-//	go test ./part1-concurrency/...        the proofs
+//	go run ./part1-concurrency fix 1       its fix
+//	go test ./part1-concurrency/...        the tests
 package main
 
 //go:generate go test -race -run TestRecordedOutputs -update .
@@ -18,6 +18,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -37,8 +38,8 @@ var lessons = []lesson{
 	lesson08, lesson09,
 }
 
-// props are what an act leaves on its stage for the proof.
-type props struct {
+// extras are what a run leaves for its test.
+type extras struct {
 	queue  chan Message
 	broker *broker
 }
@@ -51,30 +52,37 @@ func main() {
 	}
 }
 
+// A config is what the flags of the service say.
+type config struct {
+	seed uint64
+	n    int // messages to publish; 0 is without end
+}
+
 // run does what the arguments say, and blocks until that is done. It returns a
 // usageError if they say nothing that it knows.
-func run(ctx context.Context, args []string, out io.Writer) error {
+func run(ctx context.Context, args []string, w io.Writer) (err error) {
 	endWithParent()
+	out := &output{to: w}
+	defer func() { err = errors.Join(err, out.failed()) }()
+	var c config
 	flags := flag.NewFlagSet("part1-concurrency", flag.ContinueOnError)
-	n := flags.Int("n", 0, "publish `N` messages, then end (0: go on)")
-	seed := flags.Uint64("seed", 1, "the same `SEED` makes the same run")
+	flags.Uint64Var(&c.seed, "seed", 1, "the same `SEED` makes the same run")
+	flags.IntVar(&c.n, "n", 0, "publish `N` messages, then end (0: go on)")
 	words, err := parse(flags, args, out)
 	switch {
 	case err != nil:
 		return err
-	case *n < 0:
-		return usageError(fmt.Sprintf("-n %d: want 0 or more messages", *n))
 	case len(words) > 0:
-		return command(ctx, out, *seed, words)
+		return command(ctx, out, flags, words)
+	case c.n < 0:
+		return usageError(fmt.Sprintf("-n %d: want 0 or more messages", c.n))
 	}
-	return serve(ctx, out, *seed, *n)
+	return serve(ctx, out, c)
 }
 
-// serve runs the service with a publisher that keeps it busy. It blocks until
-// all n messages are settled, or until one of the two fails: then it stops the
-// other one and returns why.
-func serve(ctx context.Context, out io.Writer, seed uint64, n int) error {
-	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{
+// newLog returns the log of the service. It has the time of day.
+func newLog(out io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.TimeKey {
 				return slog.String(a.Key, a.Value.Time().Format("15:04:05.000"))
@@ -82,19 +90,26 @@ func serve(ctx context.Context, out io.Writer, seed uint64, n int) error {
 			return a
 		},
 	}))
+}
+
+// serve runs the service with a publisher that keeps it busy. It blocks until
+// all n messages are settled, or until one of the two fails: then it stops the
+// other one and returns why.
+func serve(ctx context.Context, out io.Writer, c config) error {
+	log := newLog(out)
 	b := newBroker(log, 2*time.Second, 100)
 	m := &Mandrill{
-		broker:  b,
-		save:    simulate(log, seed, "saved", time.Second),
-		restart: simulate(log, seed, "restarted", 3*time.Second),
-		slots:   8,
+		queue:   b,
+		lease:   b.lease,
+		save:    simulate(log, c.seed, "saved", time.Second),
+		restart: simulate(log, c.seed, "restarted", 3*time.Second),
 	}
 	defer func() {
 		log.Info("ended", "published", b.count("published"),
 			"delivered", b.count("delivered"), "acked", b.count("acked"))
 	}()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return publish(ctx, b, seed, n, time.Second/2) })
+	g.Go(func() error { return publish(ctx, b, c.seed, c.n, time.Second/2) })
 	g.Go(func() error { return m.Run(ctx) })
 	return g.Wait()
 }

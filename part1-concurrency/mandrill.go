@@ -1,92 +1,74 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"log/slog"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
-// Mandrill restarts hosts for whoever asks.
+// Mandrill restarts hosts for whoever asks. Set the fields of the first group.
+// The others have defaults, which stand beside them.
 type Mandrill struct {
-	broker  *broker
+	queue   queue
+	lease   time.Duration // of a message, as the broker has it
 	save    workFunc
 	restart workFunc
-	slots   int // messages it works on at a time
+
+	slots int // messages in progress at a time: 8
 }
 
-// Run handles messages until the broker has no more, and returns nil, or until
-// ctx ends, and returns its cause. It returns when everything that it has
-// started has ended.
+func (m *Mandrill) setDefaults() {
+	m.slots = cmp.Or(m.slots, 8)
+}
+
+// Run handles messages until the queue is at its end, and returns nil, or until
+// the queue fails or ctx ends, and returns why. When it returns, everything
+// that it has started has ended. It may be called once.
 func (m *Mandrill) Run(ctx context.Context) error {
-	slots := make(chan struct{}, m.slots) // a value for each handler at work
-	var handlers sync.WaitGroup
-	defer handlers.Wait()
+	m.setDefaults()
+	slots := semaphore.NewWeighted(int64(m.slots))
+	err := m.pull(ctx, slots)
+	// To wait for all handlers is to take all slots.
+	slots.Acquire(context.WithoutCancel(ctx), int64(m.slots))
+	return err
+}
+
+// pull starts a handler for each message. It takes a slot first, because the
+// lease of a message is running by the time we have it. It returns nil when the
+// queue is at its end.
+func (m *Mandrill) pull(ctx context.Context, slots *semaphore.Weighted) error {
 	for {
-		// The slot comes before the message, whose lease runs from then on. It
-		// proceeds when a handler ends, for which we would have to wait anyway.
-		slots <- struct{}{}
-		d, err := m.broker.Receive(ctx)
-		if errors.Is(err, errClosed) {
-			return nil
-		} else if err != nil {
+		if slots.Acquire(ctx, 1) != nil {
+			return context.Cause(ctx)
+		}
+		d, err := m.receive(ctx)
+		if err != nil {
+			slots.Release(1)
+			if errors.Is(err, errClosed) {
+				return nil
+			}
 			return err
 		}
-		handlers.Go(func() {
-			defer func() { <-slots }()
+		go func() {
+			defer slots.Release(1) // Run waits for us: it takes all slots
 			m.handle(ctx, d)
-		})
+		}()
 	}
 }
 
 // handle saves the message and restarts its host, side by side, and then
-// acknowledges. When it returns, none of its goroutines is left. What it does
-// not do yet is look at errors: that is part 3.
+// acknowledges. When it returns, its goroutines have ended. It does not look at
+// errors yet: that is part 3.
 func (m *Mandrill) handle(ctx context.Context, d *Delivery) {
-	lease := m.broker.lease
-	release := keepLease(ctx, d, lease*2/5, lease*9) // 800ms and 18s of 2s
+	release := keepLease(ctx, d, m.lease*2/5, m.lease*9) // 800ms, 18s of 2s
 	var work sync.WaitGroup
 	work.Go(func() { m.save(ctx, d.Message) })
 	work.Go(func() { m.restart(ctx, d.Message) })
 	work.Wait()
 	release()
 	d.Ack(ctx)
-}
-
-// simulate returns work that takes up to that long: a mock chaos monkey has no
-// hosts. The seed and the message decide how long.
-func simulate(
-	log *slog.Logger, seed uint64, what string, longest time.Duration,
-) workFunc {
-	return func(ctx context.Context, msg Message) error {
-		share := random(seed, msg.ID, what).Float64()
-		err := sleep(ctx, time.Duration(share*float64(longest)))
-		if err != nil {
-			return err
-		}
-		log.Info(what, "id", msg.ID, "host", msg.Instance)
-		return nil
-	}
-}
-
-// publish publishes n messages, or goes on without end if n is 0, with a pause
-// of up to that long after each. It closes the broker in the end, for nobody
-// else publishes. It returns the cause if ctx ends before.
-func publish(
-	ctx context.Context, b *broker, seed uint64, n int, pause time.Duration,
-) error {
-	defer b.Close()
-	for i := 1; n == 0 || i <= n; i++ {
-		msg := newMessage(seed, i)
-		if err := b.Publish(ctx, msg); err != nil {
-			return err
-		}
-		share := random(seed, msg.ID, "pause").Float64()
-		err := sleep(ctx, time.Duration(share*float64(pause)))
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -27,15 +26,13 @@ func TestMandrillAcksAfterBoth(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s, ignore := newStage(t.Output(), 1), goleak.IgnoreCurrent()
+				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
 				s.broker = newBroker(s.log, 2*time.Second, 1)
-				m := &Mandrill{
-					broker:  s.broker,
-					save:    s.work("saved", tt.save),
-					restart: s.work("restarted", tt.restart),
-					slots:   1,
-				}
-				assert.NoError(t, publish(t.Context(), m.broker, s.seed, 1, 0))
+				m := newMandrill(s.broker, func(m *Mandrill) {
+					m.save = s.work("saved", tt.save)
+					m.restart = s.work("restarted", tt.restart)
+				})
+				assert.NoError(t, publish(t.Context(), s.broker, s.seed, 1, 0))
 				assert.NoError(t, m.Run(t.Context()))
 				assert.Equal(t, []string{
 					"0s: delivered #1",
@@ -49,17 +46,15 @@ func TestMandrillAcksAfterBoth(t *testing.T) {
 	}
 }
 
-// Who has no slot takes no message: its lease would run out in our hands.
+// Without a free slot no message is taken, because its lease would run out in
+// our hands.
 func TestMandrillTakesASlotFirst(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		s := newStage(t.Output(), 1)
+		s := newScene(t.Output(), 1)
 		b := newBroker(s.log, 2*time.Second, 2)
-		m := &Mandrill{
-			broker:  b,
-			save:    nothing,
-			restart: s.work("restarted", 1500*time.Millisecond),
-			slots:   1,
-		}
+		m := newMandrill(b, func(m *Mandrill) {
+			m.restart = s.work("restarted", 1500*time.Millisecond)
+		})
 		assert.NoError(t, publish(t.Context(), b, s.seed, 2, 0))
 		assert.NoError(t, m.Run(t.Context()))
 		assert.Equal(t, []string{
@@ -74,17 +69,14 @@ func TestMandrillTakesASlotFirst(t *testing.T) {
 func TestMandrillWaitsForItsHandlers(t *testing.T) {
 	enough := errors.New("enough")
 	inBubble(t, func(t *testing.T) {
-		s, ignore := newStage(t.Output(), 1), goleak.IgnoreCurrent()
+		s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
 		b := newBroker(s.log, 2*time.Second, 3)
-		m := &Mandrill{
-			broker:  b,
-			save:    s.work("saved", time.Second),
-			restart: s.work("restarted", 3*time.Second),
-			slots:   4,
-		}
-		for i := range 3 { // the broker stays open: a fourth may come
-			assert.NoError(t, b.Publish(t.Context(), newMessage(s.seed, i+1)))
-		}
+		m := newMandrill(b, func(m *Mandrill) {
+			m.save = s.work("saved", time.Second)
+			m.restart = s.work("restarted", 3*time.Second)
+			m.slots = 4
+		})
+		publishOnly(t, b, 3) // the broker stays open: a fourth may come
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(500*time.Millisecond, func() { cancel(enough) })
 
@@ -92,6 +84,75 @@ func TestMandrillWaitsForItsHandlers(t *testing.T) {
 		assert.Equal(t, 3*time.Second, time.Since(s.start))
 		assert.Equal(t, 3, s.count("restarted"))
 		assert.Empty(t, leaked(ignore))
+	})
+}
+
+// Eight messages are in progress at a time, if nothing else is said.
+func TestMandrillZeroValues(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := newScene(t.Output(), 1)
+		b := newBroker(s.log, 2*time.Second, 9)
+		assert.NoError(t, publish(t.Context(), b, s.seed, 9, 0))
+		m := &Mandrill{
+			queue: b, lease: b.lease, save: nothing,
+			restart: s.work("restarted", time.Second),
+		}
+		assert.NoError(t, m.Run(t.Context()))
+		assert.Equal(t, 8, s.peak, "restarts at a time")
+	})
+}
+
+// A broker that fails ends the service. What is in progress ends first.
+func TestMandrillReceiveFails(t *testing.T) {
+	gone := errors.New("access denied")
+	inBubble(t, func(t *testing.T) {
+		s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
+		b, calls := newBroker(s.log, 2*time.Second, 3), 0
+		publishOnly(t, b, 3)
+		b.fail = func(verb, _ string) (bool, error) {
+			if verb == "receive" {
+				if calls++; calls == 3 {
+					return false, gone
+				}
+			}
+			return false, nil
+		}
+		m := newMandrill(b, func(m *Mandrill) {
+			m.restart = s.work("restarted", 3*time.Second)
+			m.slots = 4
+		})
+		assert.ErrorIs(t, m.Run(t.Context()), gone)
+		assert.Equal(t, 2, s.count("restarted"), "restarts")
+		assert.Empty(t, leaked(ignore), "goroutines left")
+	})
+}
+
+// One failed extension of many does not lose a lease.
+func TestMandrillOneExtensionFails(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := newScene(t.Output(), 1)
+		b, calls := newBroker(s.log, 2*time.Second, 1), 0
+		assert.NoError(t, publish(t.Context(), b, s.seed, 1, 0))
+		b.fail = func(verb, _ string) (bool, error) {
+			if verb == "extend" {
+				if calls++; calls == 2 {
+					return false, errors.New("timed out")
+				}
+			}
+			return false, nil
+		}
+		m := newMandrill(b, func(m *Mandrill) {
+			m.restart = s.work("restarted", 3900*time.Millisecond)
+		})
+		assert.NoError(t, m.Run(t.Context()))
+		assert.Equal(t, []string{
+			"0s: delivered #1",
+			"800ms: extended #1",
+			"1.6s: extend refused #1: timed out",
+			"2.4s: extended #1",
+			"3.2s: extended #1",
+			"3.9s: acked #1",
+		}, b.story("m1"))
 	})
 }
 
@@ -113,12 +174,4 @@ func TestService(t *testing.T) {
 				"msg=ended published=20 delivered=20 acked=20"))
 		})
 	}
-}
-
-// nothing is work that is done at once.
-func nothing(context.Context, Message) error { return nil }
-
-// quietBroker returns a broker that does not log.
-func quietBroker(lease time.Duration, room int) *broker {
-	return newBroker(slog.New(slog.DiscardHandler), lease, room)
 }

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -35,9 +37,9 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	flag.Parse()
-	flag.Set("test.parallel", "16") // those that may be wait for children
+	flag.Set("test.parallel", "16") // parallel tests wait for children
 	if !*update {
-		waits = 1500 * time.Millisecond // for a hang that is on record
+		childWait = 1500 * time.Millisecond // for a hang that is on record
 	}
 	plain := sync.OnceValues(func() (string, error) {
 		return build(filepath.Join(dir, "plain"))
@@ -59,20 +61,26 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// needRace skips a test that the race detector has to watch, if it does not.
+// needRace skips a test that needs the race detector, if it is not there.
 func needRace(t *testing.T) {
 	t.Helper()
-	info, _ := debug.ReadBuildInfo()
-	if !slices.Contains(info.Settings,
-		debug.BuildSetting{Key: "-race", Value: "true"}) {
+	if !builtWithRace() {
 		t.Skip("needs the race detector: go test -race")
 	}
 }
 
 // inBubble runs f in virtual time, and ends it after an hour of that: a ticker
-// that nobody stops would keep a bubble going for ever.
+// that nobody stops would keep a bubble going for ever. After a minute of real
+// time it ends as well, because virtual time stands still while a goroutine
+// waits for a mutex, a file or the network: that is not a wait that a bubble
+// knows how to skip.
 func inBubble(t *testing.T, f func(*testing.T)) {
 	t.Helper()
+	defer time.AfterFunc(bubbleTime, func() {
+		debug.SetTraceback("all")
+		panic(t.Name() + " still runs after a real minute: does a goroutine " +
+			"wait for a mutex, a file or the network?")
+	}).Stop()
 	synctest.Test(t, func(t *testing.T) {
 		defer time.AfterFunc(time.Hour, func() {
 			panic(t.Name() + " still runs after a virtual hour")
@@ -80,6 +88,9 @@ func inBubble(t *testing.T, f func(*testing.T)) {
 		f(t)
 	})
 }
+
+// bubbleTime is the real time that a bubble may take.
+const bubbleTime = time.Minute
 
 // leaked tells of the goroutines that are left, beside those that the option
 // ignores: how many wait for what, and where ("chan send in publish.func1").
@@ -107,43 +118,28 @@ func leaked(ignore goleak.Option) (left map[string]int) {
 var update = flag.Bool("update", false, "rewrite the recorded outputs")
 
 // TestRecordedOutputs compares the outputs in the text with those of the
-// commands. In virtual time they come out the same to the letter. A child has
-// real time: what varies from run to run is masked by its name.
+// commands. In virtual time they come out the same to the letter. What runs in
+// real time differs from run to run in figures that are masked by name.
 func TestRecordedOutputs(t *testing.T) {
 	t.Parallel()
-	const hung = "still running after "
 	for _, l := range lessons {
-		for side, acts := range map[string][]act{
+		for side, list := range map[string][]sceneRun{
 			"mistake": l.mistakes, "fix": l.fix,
 		} {
 			name := fmt.Sprintf("lesson%02d-%s", l.number, side)
 			t.Run(name, func(t *testing.T) {
-				var out bytes.Buffer
-				play := func(t *testing.T) {
-					args := []string{side, strconv.Itoa(l.number)}
-					err := run(t.Context(), args, &out)
-					if !slices.ContainsFunc(acts, isShare) {
-						assert.NoError(t, err)
-					}
-				}
-				if acts[0].child != nil && acts[0].child.race {
+				child := list[0].child
+				if child != nil && child.race {
 					needRace(t)
 				}
-				if acts[0].child != nil && acts[0].child.poke != nil &&
+				if child != nil && child.onLine != nil &&
 					runtime.GOOS == "windows" {
 					t.Skip("Windows can't send signals")
 				}
-				var got string
-				if acts[0].child != nil {
+				if child != nil || list[0].real {
 					t.Parallel()
-					play(t)
-					got = masked(out.String())
-					got = strings.ReplaceAll(
-						got, hung+waits.String(), hung+patience.String())
-				} else {
-					inBubble(t, play)
-					got = inOrder(out.String())
 				}
+				got := outputOf(t, list, side, strconv.Itoa(l.number))
 				path := filepath.Join("testdata", name+".txt")
 				if *update {
 					require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
@@ -156,9 +152,35 @@ func TestRecordedOutputs(t *testing.T) {
 	}
 }
 
-// inOrder sorts the lines of one instant by message: which of two goroutines
-// writes first is anybody's guess. The lines of one message keep their order,
-// and so does a line that is about none.
+// outputOf returns what a command prints that does these runs, in a form that
+// is the same every time.
+func outputOf(t *testing.T, list []sceneRun, args ...string) string {
+	t.Helper()
+	var out bytes.Buffer
+	perform := func(t *testing.T) {
+		err := run(t.Context(), args, &out)
+		if !slices.ContainsFunc(list, isShare) {
+			assert.NoError(t, err)
+		}
+	}
+	if list[0].child == nil && !list[0].real {
+		inBubble(t, perform)
+		return inOrder(out.String())
+	}
+	perform(t)
+	got := masked(out.String())
+	if list[0].real { // what was measured differs as well
+		got = regexp.MustCompile(`\btook([ =])\d\S*`).
+			ReplaceAllString(got, "took$1<time>")
+	}
+	const hung = "still running after "
+	return strings.ReplaceAll(
+		got, hung+childWait.String(), hung+childTime.String())
+}
+
+// inOrder sorts the lines of one instant by message, because two goroutines
+// write them in either order. The lines of one message keep their order, and so
+// does a line that is about none.
 func inOrder(log string) string {
 	id := regexp.MustCompile(`^(t=\S+).* id=m(\d+)`)
 	key := func(line string) (instant string, n int) {
@@ -185,9 +207,9 @@ func inOrder(log string) string {
 	return strings.Join(lines, "")
 }
 
-// isShare reports whether an act is played often because its mistake shows in a
+// isShare reports whether a scene is run often because its mistake shows in a
 // share of the runs. That share may be none, for once.
-func isShare(a act) bool { return a.child != nil && a.child.runs > 1 }
+func isShare(r sceneRun) bool { return r.child != nil && r.child.runs > 1 }
 
 // about replaces figures that differ between two runs, "~9 of 50" for example.
 // In the recorded output they stand as they were.
@@ -196,7 +218,7 @@ func about(out string) string {
 		ReplaceAllString(out, "~<n> of")
 }
 
-// masked replaces what differs between two runs of a process.
+// masked replaces what differs between two runs in real time.
 func masked(out string) string {
 	here, _ := os.Getwd()
 	here = regexp.QuoteMeta(filepath.ToSlash(here))
@@ -207,13 +229,14 @@ func masked(out string) string {
 		{`([Gg]oroutine) \d+`, "$1 <n>"},
 		{`0x[0-9a-f]+`, "<address>"},
 		{`(?m)^t=\S+`, "t=<time>"},
+		{`\b(pid|port)=\d+`, "$1=<$1>"},
 	} {
 		out = regexp.MustCompile(m.differs).ReplaceAllString(out, m.name)
 	}
 	return out
 }
 
-// A process is the program, started by a proof.
+// A process is the program, started by a test.
 type process struct {
 	*exec.Cmd
 	stdin io.Closer      // it ends when this is closed
@@ -229,8 +252,8 @@ func start(t *testing.T, args ...string) *process {
 	return startCommand(t, exec.Command(path, args...))
 }
 
-// startCommand starts a program that has been prepared. In its environment it
-// may say which act to play.
+// startCommand starts a program that has been prepared. Its environment may say
+// which run it is.
 func startCommand(t *testing.T, cmd *exec.Cmd) *process {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -271,4 +294,165 @@ func (c *process) end() (status int, lines []string) {
 	}
 	c.Wait()
 	return c.ProcessState.ExitCode(), lines
+}
+
+// A lesson that breaks its promise ends with status 1, whichever of its runs it
+// was, and each run is named before and judged after.
+func TestBrokenLesson(t *testing.T) {
+	playBroken := func(_ context.Context, s *scene, failed bool) verdict {
+		s.log.Info("played", "seed", s.seed)
+		s.release = func() { s.log.Info("released") }
+		return verdict{fmt.Sprintf("failed %t", failed), failed}
+	}
+	run := func(failed bool) sceneRun {
+		return sceneRun{
+			name: "f", place: "f.go:1",
+			play: func(ctx context.Context, s *scene) verdict {
+				return playBroken(ctx, s, failed)
+			},
+		}
+	}
+	fails, works := run(true), run(false)
+	tests := []struct {
+		name, side string
+		list       []sceneRun
+		want       error
+	}{
+		{"both mistakes fail", "mistake", []sceneRun{fails, fails}, nil},
+		{"the first does not", "mistake", []sceneRun{works, fails}, errBroken},
+		{"the second does not", "mistake", []sceneRun{fails, works}, errBroken},
+		{"both fixes work", "fix", []sceneRun{works, works}, nil},
+		{"the first does not", "fix", []sceneRun{fails, works}, errBroken},
+		{"the second does not", "fix", []sceneRun{works, fails}, errBroken},
+	}
+	line := regexp.MustCompile(`(?m)^(--- \w+|t=\S+ msg=(played seed=7|` +
+		`released)|\w+ \d\.99: failed (true|false)$)`)
+	for _, tt := range tests {
+		t.Run(tt.side+": "+tt.name, func(t *testing.T) {
+			var out bytes.Buffer
+			l := lesson{number: 99, mistakes: tt.list, fix: tt.list}
+			err := l.perform(t.Context(), &out, 7, tt.side)
+			assert.Equal(t, tt.want, err, "what perform returns")
+			assert.Len(t, line.FindAllString(out.String(), -1), 8, out.String())
+		})
+	}
+	assert.Equal(t, 1, status(errBroken), "exit status")
+}
+
+// A run that needs real time has it. What it has measured is masked.
+func TestRealTimeRun(t *testing.T) {
+	measure := func(ctx context.Context, s *scene, what string) verdict {
+		inTheBubble := time.Now().Year() == 2000
+		s.log.Info(what, "pid", os.Getpid(), "bubble", inTheBubble)
+		return verdict{text: fmt.Sprintf("took %v", time.Since(s.start))}
+	}
+	list := inRealTime([]sceneRun{{
+		name: "f", place: "f.go:1",
+		play: func(ctx context.Context, s *scene) verdict {
+			return measure(ctx, s, "measured")
+		},
+	}})
+	theLessons := lessons
+	defer func() { lessons = theLessons }()
+	lessons = []lesson{{number: 99, fix: list}}
+	assert.Equal(t, fmt.Sprintf("--- fix %d.99: f (f.go:1)\n"+
+		"t=<time> msg=measured pid=<pid> bubble=false\n"+
+		"fix %d.99: took <time>\n", part, part),
+		outputOf(t, list, "fix", "99"))
+}
+
+// A run that was interrupted has no verdict, and is no success.
+func TestInterruptedLesson(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	play := func(context.Context, *scene) verdict {
+		cancel()
+		return verdict{text: "all is well"}
+	}
+	var out bytes.Buffer
+	l := lesson{number: 99, fix: []sceneRun{{play: play}}}
+	err := l.perform(ctx, &out, 1, "fix")
+	assert.ErrorIs(t, err, context.Canceled)
+	assert.Equal(t, 1, status(err), "exit status")
+	assert.NotContains(t, out.String(), "all is well")
+}
+
+// The exit status of joined errors: a plain failure decides.
+func TestStatus(t *testing.T) {
+	failed, usage := errors.New("failed"), usageError("usage")
+	for _, tt := range []struct {
+		want int
+		err  error
+	}{
+		{0, nil},
+		{0, flag.ErrHelp},
+		{0, errors.Join(flag.ErrHelp)},
+		{1, failed},
+		{2, usage},
+		{2, fmt.Errorf("wrapped: %w", usage)},
+		{2, errors.Join(usage)},
+		{1, errors.Join(failed, usage)},
+		{1, errors.Join(usage, failed)},
+		{1, errors.Join(usage, errors.Join(failed), usage)},
+	} {
+		assert.Equal(t, tt.want, status(tt.err), "status of %v", tt.err)
+	}
+}
+
+// What nobody can read is a failure: a full disk, for example.
+func TestOutputFails(t *testing.T) {
+	full := errors.New("no space left on device")
+	err := run(t.Context(), []string{"lessons"}, writer(
+		func([]byte) (int, error) { return 0, full }))
+	assert.ErrorIs(t, err, full)
+	assert.Equal(t, 1, status(err), "exit status")
+}
+
+// A writer is a function that is an io.Writer.
+type writer func([]byte) (int, error)
+
+// Write implements io.Writer.
+func (w writer) Write(p []byte) (int, error) { return w(p) }
+
+// selfEnv is set in a process of this test: to what it should do.
+const selfEnv = "MAYHEM_SELF"
+
+// A child that hangs is killed. Here the child is this very test, in a process
+// of its own. If nobody killed it, it would end by itself, with status 0.
+func TestHangingChild(t *testing.T) {
+	if os.Getenv(selfEnv) == "hang" {
+		time.Sleep(time.Minute)
+		os.Exit(0)
+	}
+	e := watchSelf(t, "hang", 500*time.Millisecond)
+	assert.Equal(t, "still running after 500ms", e.how)
+	assert.Equal(t, -1, e.code, "exit status of a killed process")
+}
+
+// A child starts no child, or a mistake in the kit would start ever more.
+func TestNoGrandchildren(t *testing.T) {
+	if os.Getenv(selfEnv) == "multiply" {
+		_, err := (&child{}).watch(t.Context(), io.Discard, 0, "lessons")
+		fmt.Println(err)
+		os.Exit(7)
+	}
+	e := watchSelf(t, "multiply", 30*time.Second)
+	assert.Equal(t, 7, e.code, "exit status")
+	assert.Equal(t, errGrandchild.Error()+"\n", e.printed)
+}
+
+// watchSelf runs the calling test in a child.
+func watchSelf(t *testing.T, what string, wait time.Duration) ending {
+	t.Helper()
+	t.Setenv(selfEnv, what)
+	theProgram, theWait := program, childWait
+	defer func() { program, childWait = theProgram, theWait }()
+	childWait = wait
+	program = func(bool) (string, func(), error) {
+		path, err := os.Executable()
+		return path, func() {}, err
+	}
+	e, err := (&child{}).watch(
+		t.Context(), io.Discard, 0, "-test.run=^"+t.Name()+"$")
+	require.NoError(t, err)
+	return e[0]
 }

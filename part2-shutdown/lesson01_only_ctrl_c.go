@@ -62,21 +62,21 @@ type listenFunc func(startUp func()) (context.Context, context.CancelFunc)
 
 // stoppedBy lets a program be stopped by that signal, sent when it prints that
 // line.
-func stoppedBy(sig os.Signal, line string, listen listenFunc) []act {
+func stoppedBy(sig os.Signal, line string, listen listenFunc) []sceneRun {
 	return inChild(child{
-		judge: countCleanups,
-		poke: func(printed string, p *os.Process) {
+		verdict: countCleanups,
+		onLine: func(printed string, p *os.Process) {
 			if strings.Contains(printed, line) {
 				p.Signal(sig)
 			}
 		},
-	}, acts(untilStopped, listen))
+	}, runs(untilStopped, listen))
 }
 
 // untilStopped is a whole program. It takes half a second to start, and then
 // runs until it is stopped.
 func untilStopped(
-	_ context.Context, s *stage, listen listenFunc,
+	_ context.Context, s *scene, listen listenFunc,
 ) verdict {
 	signal.Reset() // our own main has listened already
 	defer s.log.Info("cleaned up")

@@ -17,8 +17,8 @@ func TestLesson01OnlyCtrlC(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, side   string
-		acts         []act
-		i            int // number of the act
+		runs         []sceneRun
+		i            int // number of the run
 		wantHow      string
 		wantCleanups int
 	}{
@@ -34,7 +34,7 @@ func TestLesson01OnlyCtrlC(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			e, err := tt.acts[tt.i].child.watch(
+			e, err := tt.runs[tt.i].child.watch(
 				t.Context(), io.Discard, tt.i, tt.side, "1")
 			require.NoError(t, err)
 			assert.Equal(t, tt.wantHow, e[0].how)

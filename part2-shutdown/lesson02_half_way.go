@@ -14,8 +14,8 @@ import (
 
 var lesson02 = lesson{
 	number: 2, title: "shutdown stops half-way",
-	mistakes: acts(threeSteps, firstErrorStops, firstErrorWins),
-	fix:      acts(threeSteps, everyStep),
+	mistakes: runs(threeSteps, firstErrorStops, firstErrorWins),
+	fix:      runs(threeSteps, everyStep),
 }
 
 // firstErrorStops is the mistake. It is how Go code looks everywhere else, but
@@ -57,14 +57,14 @@ var (
 
 // threeSteps shuts a service down. To flush the metrics fails.
 func threeSteps(
-	ctx context.Context, s *stage,
+	ctx context.Context, s *scene,
 	shutDown func(ctx context.Context, steps []func() error) error,
 ) verdict {
 	return stepsWith(ctx, s, shutDown, errDiskFull)
 }
 
 func stepsWith(
-	ctx context.Context, s *stage,
+	ctx context.Context, s *scene,
 	shutDown func(ctx context.Context, steps []func() error) error,
 	flush error,
 ) verdict {

@@ -51,7 +51,7 @@ func TestLesson02HalfWay(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := newStage(io.Discard, 1)
+			s := newScene(io.Discard, 1)
 			assert.Equal(t, tt.want,
 				threeSteps(t.Context(), s, tt.shutDown).text)
 			assert.Equal(t, tt.wantGood,

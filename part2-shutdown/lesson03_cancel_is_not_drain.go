@@ -14,10 +14,10 @@ import (
 
 var lesson03 = lesson{
 	number: 3, core: true, title: "cancel is not drain",
-	mistakes: append(acts(threeInFlight, oneContext),
-		acts(stopAThousandTimes, selectBoth)...),
-	fix: append(acts(threeInFlight, twoContexts),
-		acts(stopAThousandTimes, askFirst)...),
+	mistakes: append(runs(threeInFlight, oneContext),
+		runs(stopAThousandTimes, selectBoth)...),
+	fix: append(runs(threeInFlight, twoContexts),
+		runs(stopAThousandTimes, askFirst)...),
 }
 
 // oneContext is the mistake. The context that stops the pulling is the one that
@@ -26,7 +26,7 @@ func oneContext(ctx context.Context, b *broker, restart workFunc) {
 	var handlers sync.WaitGroup
 	defer handlers.Wait()
 	for {
-		d, err := b.Receive(ctx)
+		d, err := b.Receive(ctx, forever)
 		if err != nil {
 			return
 		}
@@ -45,7 +45,7 @@ func twoContexts(ctx context.Context, b *broker, restart workFunc) {
 	var handlers sync.WaitGroup
 	defer handlers.Wait()
 	for {
-		d, err := b.Receive(ctx)
+		d, err := b.Receive(ctx, forever)
 		if err != nil {
 			return
 		}
@@ -60,7 +60,7 @@ func twoContexts(ctx context.Context, b *broker, restart workFunc) {
 // threeInFlight stops a consumer one second into three restarts that take three
 // seconds each. They heed their context.
 func threeInFlight(
-	ctx context.Context, s *stage,
+	ctx context.Context, s *scene,
 	consume func(ctx context.Context, b *broker, restart workFunc),
 ) verdict {
 	ctx, stop := context.WithCancelCause(ctx)
@@ -121,7 +121,7 @@ func share(n, of int) string {
 
 // stopAThousandTimes offers a message to a consumer that has been stopped.
 func stopAThousandTimes(
-	ctx context.Context, s *stage,
+	ctx context.Context, s *scene,
 	take func(ctx context.Context, queue <-chan Message) (taken bool),
 ) verdict {
 	ctx, stop := context.WithCancelCause(ctx)

@@ -24,7 +24,7 @@ func TestLesson03CancelIsNotDrain(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s := newStage(t.Output(), 1)
+				s := newScene(t.Output(), 1)
 				got := threeInFlight(t.Context(), s, tt.consume)
 				assert.Equal(t, tt.want, got.text)
 			})
@@ -45,7 +45,7 @@ func TestLesson03SelectTakesEither(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			taken := 0
-			stopAThousandTimes(t.Context(), newStage(io.Discard, 1), func(
+			stopAThousandTimes(t.Context(), newScene(io.Discard, 1), func(
 				ctx context.Context, queue <-chan Message,
 			) bool {
 				if tt.take(ctx, queue) {
@@ -62,8 +62,6 @@ func TestLesson03SelectTakesEither(t *testing.T) {
 
 // consumeAsService lets the service pull and handle.
 func consumeAsService(ctx context.Context, b *broker, restart workFunc) {
-	m := &Mandrill{
-		log: b.log, broker: b, save: nothing, restart: restart, slots: 8,
-	}
+	m := newMandrill(b, func(m *Mandrill) { m.slots, m.restart = 8, restart })
 	m.Run(ctx)
 }

@@ -16,22 +16,22 @@ import (
 
 var lesson04 = lesson{
 	number: 4, core: true, title: "nack with a dead context",
-	mistakes: acts(stopInMidWork, nackWithTheSame),
-	fix:      acts(stopInMidWork, nackWithItsOwn),
+	mistakes: runs(stopInMidWork, nackWithTheSame),
+	fix:      runs(stopInMidWork, nackWithItsOwn),
 }
 
 // nackWithTheSame is the mistake. The context has ended: that is why we are
-// here. Nothing is sent any more, and nobody looks at the error.
+// here. Nothing is sent any more, and the error is ignored.
 func nackWithTheSame(ctx context.Context, d *Delivery) {
 	d.Nack(ctx, 0)
 }
 
 // nackWithItsOwn is the fix. It keeps the values of the context, not its end,
-// and has a time-out of its own: a broker that does not answer shall not hold
-// up the shutdown.
+// and has a time-out of its own, because a broker that does not answer should
+// not hold up the shutdown.
 func nackWithItsOwn(ctx context.Context, d *Delivery) {
 	ctx, cancel := context.WithTimeoutCause(
-		context.WithoutCancel(ctx), 500*time.Millisecond, errSettleTimeout)
+		context.WithoutCancel(ctx), 500*time.Millisecond, errNoAnswer)
 	defer cancel()
 	d.Nack(ctx, 0)
 }
@@ -41,16 +41,17 @@ type giveBackFunc func(ctx context.Context, d *Delivery)
 // stopInMidWork stops a service after 380ms. It works on the second message,
 // and the third is on its way.
 func stopInMidWork(
-	ctx context.Context, s *stage, giveBack giveBackFunc,
+	ctx context.Context, s *scene, giveBack giveBackFunc,
 ) verdict {
 	return stopAt(ctx, s, giveBack, 380*time.Millisecond)
 }
 
 // stopAt stops a service that works on two messages at a time, for 300ms each,
-// and heeds its context. A message is 50ms on its way to us. What we have when
-// we are stopped is given back, whether we have begun with it or not.
+// and returns early when it is cancelled. A message is 50ms on its way to us,
+// and we wait for it even if we are stopped meanwhile. What we have then is
+// given back, whether we have begun with it or not.
 func stopAt(
-	ctx context.Context, s *stage, giveBack giveBackFunc, at time.Duration,
+	ctx context.Context, s *scene, giveBack giveBackFunc, at time.Duration,
 ) verdict {
 	ctx, stop := context.WithCancelCause(ctx)
 	b := newBroker(s.log, 10*time.Second, 6)
@@ -78,9 +79,10 @@ func stopAt(
 		case <-ctx.Done():
 			continue
 		}
-		d, err := b.Receive(ctx)
-		if err != nil {
-			break
+		d, err := b.Receive(context.WithoutCancel(ctx), time.Second)
+		if err != nil { // nothing came
+			<-slots
+			continue
 		}
 		handlers.Go(func() {
 			defer func() { <-slots }()

@@ -32,7 +32,7 @@ func TestLesson04DeadContext(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s := newStage(t.Output(), 1)
+				s := newScene(t.Output(), 1)
 				stopInMidWork(t.Context(), s, tt.giveBack)
 				assert.Equal(t, tt.want, map[string][]string{
 					"m2": s.broker.story("m2"),
@@ -58,7 +58,7 @@ func TestLesson04TheSumHolds(t *testing.T) {
 			holds := 0
 			for i := range 10 {
 				inBubble(t, func(t *testing.T) {
-					s := newStage(io.Discard, 1)
+					s := newScene(io.Discard, 1)
 					at := time.Duration(i+1) * 100 * time.Millisecond
 					stopAt(t.Context(), s, tt.giveBack, at)
 					if s.broker.count("delivered") ==

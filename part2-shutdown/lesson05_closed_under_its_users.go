@@ -15,8 +15,8 @@ import (
 
 var lesson05 = lesson{
 	number: 5, title: "closed under its users",
-	mistakes: acts(threeSaves, waitThenOpen),
-	fix:      acts(threeSaves, openThenWait),
+	mistakes: runs(threeSaves, waitThenOpen),
+	fix:      runs(threeSaves, openThenWait),
 }
 
 // waitThenOpen is the mistake. The handlers' WaitGroup comes first in the code,
@@ -43,7 +43,7 @@ var errDatabaseClosed = errors.New("database closed")
 
 // A database can be used while it is open.
 type database struct {
-	stage *stage
+	stage *scene
 	mu    sync.Mutex
 	open  bool
 	saved int
@@ -75,7 +75,7 @@ func (db *database) Save(msg Message) error {
 
 // threeSaves is a service that is stopped when it has started three handlers.
 func threeSaves(
-	_ context.Context, s *stage,
+	_ context.Context, s *scene,
 	serve func(db *database, start func(handlers *sync.WaitGroup)),
 ) verdict {
 	db := &database{stage: s}

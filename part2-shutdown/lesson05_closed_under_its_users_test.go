@@ -37,7 +37,7 @@ func TestLesson05ClosedUnderItsUsers(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				var log strings.Builder
-				threeSaves(t.Context(), newStage(&log, 1), tt.serve)
+				threeSaves(t.Context(), newScene(&log, 1), tt.serve)
 				var got []string
 				for _, m := range line.FindAllStringSubmatch(log.String(), -1) {
 					got = append(got, m[1]+" "+m[2]+m[3])

@@ -14,8 +14,8 @@ import (
 
 var lesson06 = lesson{
 	number: 6, core: true, title: "the drain without end",
-	mistakes: inChild(child{}, acts(oneHangs, waitForAll)),
-	fix:      acts(oneHangs, waitInStages),
+	mistakes: inChild(child{}, runs(oneHangs, waitForAll)),
+	fix:      runs(oneHangs, waitInStages),
 }
 
 // waitForAll is the mistake. It is right, until the first handler hangs.
@@ -51,7 +51,7 @@ func waitInStages(
 // oneHangs waits for three handlers. The first needs 500ms; the second needs a
 // minute, and 200ms to give up when it is cancelled; the third hangs.
 func oneHangs(
-	ctx context.Context, s *stage,
+	ctx context.Context, s *scene,
 	wait func(
 		ended <-chan string, n int, cancel context.CancelCauseFunc,
 	) (left int),

@@ -31,7 +31,7 @@ func TestLesson06DrainWithoutEnd(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s, ignore := newStage(t.Output(), 1), goleak.IgnoreCurrent()
+				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
 				got := "not back"
 				go func() { got = oneHangs(t.Context(), s, tt.wait).text }()
 				time.Sleep(59 * time.Minute)

@@ -53,11 +53,11 @@ func stopFirst(ready, drain func()) {
 
 // pressedTwice lets a program be interrupted when it is ready, and again in the
 // instant in which it says that it drains: that often, for a share.
-func pressedTwice(runs int, program func(ready, drain func())) []act {
+func pressedTwice(times int, program func(ready, drain func())) []sceneRun {
 	return inChild(child{
-		judge: countSwallowed,
-		runs:  runs,
-		poke: func(line string, p *os.Process) {
+		verdict: countSwallowed,
+		runs:    times,
+		onLine: func(line string, p *os.Process) {
 			if strings.Contains(line, "msg=ready") {
 				time.Sleep(10 * time.Millisecond) // it idles, as services do
 				p.Signal(os.Interrupt)
@@ -66,12 +66,12 @@ func pressedTwice(runs int, program func(ready, drain func())) []act {
 				p.Signal(os.Interrupt)
 			}
 		},
-	}, acts(drainForAWhile, program))
+	}, runs(drainForAWhile, program))
 }
 
 // drainForAWhile is a whole program that takes 100ms to drain.
 func drainForAWhile(
-	_ context.Context, s *stage, program func(ready, drain func()),
+	_ context.Context, s *scene, program func(ready, drain func()),
 ) verdict {
 	signal.Reset() // our own main has listened already
 	program(

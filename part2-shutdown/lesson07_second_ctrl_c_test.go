@@ -20,9 +20,9 @@ func TestLesson07SecondCtrlC(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, side string
-		acts       []act
-		i          int // number of the act
-		tries      int // of 50 runs, or as many as the act has
+		runs       []sceneRun
+		i          int // number of the run
+		tries      int // of 50 runs, or as many as it has
 		want       string
 	}{
 		{"mistake: stop when done", "mistake",
@@ -36,7 +36,7 @@ func TestLesson07SecondCtrlC(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			runs, swallowed := 0, 0
 			for range tt.tries {
-				endings, err := tt.acts[tt.i].child.watch(
+				endings, err := tt.runs[tt.i].child.watch(
 					t.Context(), io.Discard, tt.i, tt.side, "7")
 				require.NoError(t, err)
 				for _, e := range endings {

@@ -15,10 +15,10 @@ import (
 
 var lesson08 = lesson{
 	number: 8, title: "shielded, not waited for",
-	mistakes: inChild(child{judge: countDone},
-		acts(stopInMidRestart, shieldOnly, shareTheCancel)),
-	fix: inChild(child{judge: countDone},
-		acts(stopInMidRestart, shieldAndWait)),
+	mistakes: inChild(child{verdict: countDone},
+		runs(stopInMidRestart, shieldOnly, shareTheCancel)),
+	fix: inChild(child{verdict: countDone},
+		runs(stopInMidRestart, shieldAndWait)),
 }
 
 // shieldOnly is the mistake. Nothing cancels the work, and nobody waits for it:
@@ -50,7 +50,7 @@ func shieldAndWait(ctx context.Context, work func(context.Context)) {
 // stopInMidRestart is a whole program. It is stopped after 200ms, in the middle
 // of a restart that takes 600ms.
 func stopInMidRestart(
-	ctx context.Context, s *stage,
+	ctx context.Context, s *scene,
 	program func(ctx context.Context, work func(context.Context)),
 ) verdict {
 	ctx, cancel := context.WithTimeoutCause(

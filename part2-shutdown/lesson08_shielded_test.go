@@ -13,8 +13,8 @@ func TestLesson08Shielded(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, side string
-		acts       []act
-		i          int // number of the act
+		runs       []sceneRun
+		i          int // number of the run
 		wantDone   int
 	}{
 		{"mistake: shielded, not waited for", "mistake",
@@ -27,7 +27,7 @@ func TestLesson08Shielded(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			e, err := tt.acts[tt.i].child.watch(
+			e, err := tt.runs[tt.i].child.watch(
 				t.Context(), io.Discard, tt.i, tt.side, "8")
 			require.NoError(t, err)
 			// All of them say the same, and leave with the same status.

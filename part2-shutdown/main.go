@@ -1,17 +1,17 @@
 // Command part2-shutdown is Mayhem Mandrill, part 2: graceful shutdown.
 //
 // Mayhem Mandrill restarts hosts for whoever asks. In this part it learns to
-// stop: it pulls no more, lets the messages in flight end, cancels those that
-// take too long and gives them back, names those that heed nothing, and tells
-// by its exit status which of it was needed. A panic still kills all, and
+// stop. It asks for no more messages, lets those in progress end, cancels those
+// that take too long and gives them back, and names those that ignore that. Its
+// exit status tells which of it was needed. A panic still kills everything, and
 // failed work is not retried.
 //
 //	go run ./part2-shutdown             the service, until Ctrl-C
 //	go run ./part2-shutdown -n 20       the same, for twenty messages
 //	go run ./part2-shutdown lessons     what there is to learn
 //	go run ./part2-shutdown mistake 1   a lesson's mistake
-//	go run ./part2-shutdown fix 1       and its fix
-//	go test ./part2-shutdown/...        the proofs
+//	go run ./part2-shutdown fix 1       its fix
+//	go test ./part2-shutdown/...        the tests
 package main
 
 //go:generate go test -race -run TestRecordedOutputs -update .
@@ -25,8 +25,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -41,75 +39,75 @@ var lessons = []lesson{
 	lesson08,
 }
 
-// props are what an act leaves on its stage for the proof.
-type props struct {
+// extras are what a run leaves for its test.
+type extras struct {
 	broker *broker
 }
 
 func main() {
-	ctx, stop := listen()
+	ctx := listen(newLog(os.Stdout))
 	err := run(ctx, os.Args[1:], os.Stdout)
-	stop()
 	if code := status(err); code != 0 {
+		time.AfterFunc(time.Second, func() { os.Exit(code) }) // stderr blocks
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(code)
 	}
 }
 
-// listen returns a context that ends with the first signal that asks us to
-// stop; its cause names the signal. A second signal then kills us, as it would
-// without all this. Call stop when there is nothing left to stop.
-func listen() (ctx context.Context, stop func()) {
-	signals := []os.Signal{syscall.SIGTERM}
-	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGHUP} {
-		if !signal.Ignored(sig) { // as HUP is under nohup: leave it so
-			signals = append(signals, sig)
-		}
-	}
-	heard, stop := signal.NotifyContext(context.Background(), signals...)
-	ctx, cancel := context.WithCancelCause(context.Background())
-	go func() { // until the signal, or stop
-		<-heard.Done()
-		stop()                       // before anybody hears of the first,
-		cancel(context.Cause(heard)) // or the second may be swallowed
-	}()
-	return ctx, stop
+// A config is what the flags of the service say.
+type config struct {
+	seed   uint64
+	n      int           // messages to publish; 0 is without end
+	drain  time.Duration // see Mandrill
+	stuck  int           // every nth restart hangs; 0 is none
+	outage time.Duration // of the broker, after a second; -1 is for ever
 }
 
 // run does what the arguments say, and blocks until that is done. It returns a
 // usageError if they say nothing that it knows.
-func run(ctx context.Context, args []string, out io.Writer) error {
+func run(ctx context.Context, args []string, w io.Writer) (err error) {
 	endWithParent()
+	out := &output{to: w}
+	defer func() { err = errors.Join(err, out.failed()) }()
+	var c config
 	flags := flag.NewFlagSet("part2-shutdown", flag.ContinueOnError)
-	n := flags.Int("n", 0, "publish `N` messages, then end (0: go on)")
-	seed := flags.Uint64("seed", 1, "the same `SEED` makes the same run")
-	drain := flags.Duration("drain", 5*time.Second,
-		"when stopped, give the work in flight `TIME` to end")
-	stuck := flags.Int("stuck", 0,
+	flags.Uint64Var(&c.seed, "seed", 1, "the same `SEED` makes the same run")
+	flags.IntVar(&c.n, "n", 0, "publish `N` messages, then end (0: go on)")
+	flags.DurationVar(&c.drain, "drain", 5*time.Second,
+		"when stopped, give the work in progress `TIME` to end")
+	flags.IntVar(&c.stuck, "stuck", 0,
 		"let every `N`th restart hang, whatever it is told (0: none)")
+	flags.Func("outage",
+		"let the broker fail for `TIME`, after a second (-1: for ever)",
+		func(s string) (err error) {
+			if c.outage = -1; s != "-1" {
+				c.outage, err = time.ParseDuration(s)
+			}
+			return err
+		})
 	words, err := parse(flags, args, out)
 	switch {
 	case err != nil:
 		return err
-	case *n < 0:
-		return usageError(fmt.Sprintf("-n %d: want 0 or more messages", *n))
-	case *drain <= 0:
-		return usageError(fmt.Sprintf("-drain %v: want more than 0s", *drain))
-	case *stuck < 0:
-		return usageError(fmt.Sprintf("-stuck %d: want 0 or more", *stuck))
 	case len(words) > 0:
-		return command(ctx, out, *seed, words)
+		return command(ctx, out, flags, words)
+	case c.n < 0:
+		return usageError(fmt.Sprintf("-n %d: want 0 or more messages", c.n))
+	case c.drain <= 0 || c.drain > 24*time.Hour:
+		return usageError(fmt.Sprintf(
+			"-drain %v: want more than 0s, and 24h at most", c.drain))
+	case c.stuck < 0:
+		return usageError(fmt.Sprintf("-stuck %d: want 0 or more", c.stuck))
 	}
-	return serve(ctx, out, *seed, *n, *drain, *stuck)
+	const grace, slack = time.Second, 2 * time.Second
+	return inTime(ctx, c.drain+grace+slack, func() error {
+		return serve(ctx, out, c)
+	})
 }
 
-// serve runs the service with a publisher that keeps it busy. It blocks until
-// all n messages are settled, or ctx has ended and the service has stopped.
-func serve(
-	ctx context.Context, out io.Writer,
-	seed uint64, n int, drain time.Duration, stuck int,
-) error {
-	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{
+// newLog returns the log of the service. It has the time of day.
+func newLog(out io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.TimeKey {
 				return slog.String(a.Key, a.Value.Time().Format("15:04:05.000"))
@@ -117,30 +115,44 @@ func serve(
 			return a
 		},
 	}))
+}
+
+var errConsumerFailed = errors.New("the consumer has failed")
+
+// serve runs the service with a publisher that keeps it busy. It blocks until
+// all n messages are settled, or until ctx has ended and the service has
+// stopped. Its last line says how many messages are in which state.
+func serve(ctx context.Context, out io.Writer, c config) error {
+	log := newLog(out)
 	b := newBroker(log, 2*time.Second, 100)
-	restart := simulate(log, seed, "restarted", 3*time.Second)
+	if c.outage != 0 {
+		b.fail = outage(c.outage)
+	}
+	restart := simulate(log, c.seed, "restarted", 3*time.Second)
 	m := &Mandrill{
 		log:     log,
-		broker:  b,
-		save:    simulate(log, seed, "saved", time.Second),
-		restart: hanging(restart, stuck, nil), // for ever
-		slots:   8,
-		drain:   drain,
+		queue:   b,
+		lease:   b.lease,
+		save:    simulate(log, c.seed, "saved", time.Second),
+		restart: hanging(restart, c.stuck, nil), // for ever
+		drain:   c.drain,
 	}
 	var failed, ran error
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		failed = publish(ctx, b, seed, n, time.Second/2)
+		failed = publish(ctx, b, c.seed, c.n, time.Second/2)
 		return failed
 	})
 	g.Go(func() error {
-		ran = m.Run(ctx)
-		return ran
+		if ran = m.Run(ctx); ran != nil {
+			return errConsumerFailed // to the publisher that is enough
+		}
+		return nil
 	})
-	g.Wait() // it returns the first error; we want both
-	abandoned, _ := errors.AsType[abandonedError](ran)
+	g.Wait() // it returns the first error, and we want both
+	is := b.states()
 	log.Info("ended", "published", b.count("published"),
-		"acked", b.count("acked"), "nacked", b.count("nacked"),
-		"abandoned", len(abandoned), "undelivered", b.undelivered())
+		"acked", is[acked], "waiting", is[waiting],
+		"in_flight", is[leased], "undelivered", is[undelivered])
 	return errors.Join(failed, ran)
 }

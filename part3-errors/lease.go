@@ -3,68 +3,99 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 )
 
-// keepLease extends a lease again and again, until release is called or the
-// limit has passed: work that takes longer is taken for stuck, and somebody
-// else shall have the message. The context that it returns ends with the lease,
-// and its cause is then errLeaseLost.
+// keepLease extends the lease of a delivery until release is called, or until
+// ctx ends: after that the lease lasts for as long as it has been extended. The
+// context that it returns ends with the lease, and its cause is errLeaseLost
+// then.
 //
-// Whether we still have the lease we know only by our own clock: from is an
-// instant before the broker can have begun to count, and every extension that
-// was confirmed counts from before it was sent.
+// Only our own clock, d.until, tells us whether we still have the lease. It is
+// a pessimistic one: a lease counts from the moment before we asked for it, and
+// an extension from the moment before we sent it, if it was confirmed.
 //
-// The caller must call release. When that returns, no extension is under way
-// any more, and it tells whether we still have the lease: then it is safe to
-// settle, and else not our business.
+// The caller must call release, and may read d.until and settle after that. We
+// don't wait for an extension then, unless one ignores its context for longer
+// than the lease.
 func keepLease(
-	ctx context.Context, d *Delivery, from time.Time,
-	lease, limit time.Duration,
-) (leased context.Context, release func() (held bool)) {
+	ctx context.Context, log *slog.Logger, d *Delivery, lease time.Duration,
+) (leased context.Context, release func()) {
 	leased, cancel := context.WithCancelCause(ctx)
-	end := from.Add(lease) // the keeper's, until that has ended
 	var keeper sync.WaitGroup
 	keeper.Go(func() {
-		tick := time.NewTicker(lease * 2 / 5)
-		defer tick.Stop()
-		lost := time.NewTimer(time.Until(end))
-		defer lost.Stop()
-		for until := from.Add(limit); ; {
-			select {
-			case <-leased.Done():
-				return // also when we are told to stop: it has the rest
-			case <-lost.C:
-				cancel(errLeaseLost)
-				return
-			case now := <-tick.C:
-				if now.After(until) {
-					continue // let it run out
-				}
-				before := time.Now()
-				err := extendBefore(leased, d, end)
-				if errors.Is(err, errLeaseLost) || errors.Is(err, errSettled) {
-					cancel(errLeaseLost)
-					return
-				} else if err == nil {
-					end = before.Add(lease)
-					lost.Reset(time.Until(end))
-				}
-			}
+		err := contain(func() error {
+			return extendAgain(leased, log, d, lease)
+		})
+		if err != nil {
+			d.until = time.Now()
+			cancel(errLeaseLost)
+			logPanic(log, err, "id", d.ID, "attempt", d.Attempt)
 		}
 	})
-	return leased, func() bool {
+	return leased, func() {
 		cancel(nil)
 		keeper.Wait()
-		return !errors.Is(context.Cause(leased), errLeaseLost) &&
-			time.Now().Before(end)
 	}
 }
 
-// extendBefore extends a lease, unless that takes until after its end.
-func extendBefore(ctx context.Context, d *Delivery, end time.Time) error {
-	ctx, cancel := context.WithDeadlineCause(ctx, end, errLeaseLost)
-	defer cancel()
-	return d.Extend(ctx)
+// extendAgain extends a lease again and again, until ctx ends, and returns nil,
+// or until the lease is lost, and returns errLeaseLost.
+func extendAgain(
+	ctx context.Context, log *slog.Logger, d *Delivery, lease time.Duration,
+) error {
+	tick := time.NewTicker(lease / 5 * 2)
+	defer tick.Stop()
+	over := time.NewTimer(time.Until(d.until))
+	defer over.Stop()
+	var sent time.Time    // when the extension under way was sent
+	var answer chan error // to it; nil if none is under way
+	ended := ctx.Done()   // nil once we know
+	for ended != nil || answer != nil {
+		select {
+		case <-ended:
+			ended = nil // wait only for the answer
+		case <-over.C:
+			log.Warn("lease lost", "id", d.ID, "attempt", d.Attempt)
+			return errLeaseLost
+		case <-tick.C:
+			if answer == nil {
+				sent, answer = time.Now(), make(chan error, 1)
+				go extend(ctx, d, lease/4, answer)
+			}
+		case err := <-answer:
+			answer = nil
+			switch {
+			case err == nil:
+				d.until = sent.Add(lease)
+				over.Reset(time.Until(d.until))
+			case errors.Is(err, errLeaseLost), errors.Is(err, errSettled):
+				log.Warn("lease lost", "id", d.ID, "attempt", d.Attempt,
+					"err", oneLine(err))
+				return errLeaseLost
+			case ended != nil: // we did not call it off
+				logPanic(log, err, "id", d.ID, "attempt", d.Attempt)
+				log.Warn("not extended", "id", d.ID, "attempt", d.Attempt,
+					"err", oneLine(err))
+			}
+		}
+	}
+	return nil
 }
+
+// extend extends a lease once. It has a goroutine of its own, because the
+// keeper must notice the end of the lease even if the broker never answers. Its
+// time-out leaves time for another try.
+func extend(
+	ctx context.Context, d *Delivery, timeout time.Duration,
+	answer chan<- error,
+) {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errNoAnswer)
+	defer cancel()
+	answer <- contain(func() error { return d.Extend(ctx) })
+}
+
+// held reports whether we still have the lease, by our own clock.
+func (d *Delivery) held() bool { return time.Now().Before(d.until) }

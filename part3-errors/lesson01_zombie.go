@@ -18,8 +18,8 @@ import (
 
 var lesson01 = lesson{
 	number: 1, title: "the zombie",
-	mistakes: acts(dieAtThree, readyIsReady),
-	fix:      acts(dieAtThree, readyWhileConsuming),
+	mistakes: runs(dieAtThree, readyIsReady),
+	fix:      runs(dieAtThree, readyWhileConsuming),
 }
 
 // readyIsReady is the mistake. The process runs, so it is ready; the consumer's
@@ -59,12 +59,12 @@ var errDatabaseGone = errors.New("database gone")
 
 // dieAtThree watches a service for five seconds. It gets a message every 300ms,
 // and its consumer dies of the third.
-func dieAtThree(ctx context.Context, s *stage, serve serveFunc) verdict {
+func dieAtThree(ctx context.Context, s *scene, serve serveFunc) verdict {
 	return dieAtThreeIn(ctx, s, serve, 5*time.Second)
 }
 
 func dieAtThreeIn(
-	ctx context.Context, s *stage, serve serveFunc, watch time.Duration,
+	ctx context.Context, s *scene, serve serveFunc, watch time.Duration,
 ) verdict {
 	ctx, cancel := context.WithTimeout(ctx, watch)
 	defer cancel()
@@ -76,7 +76,7 @@ func dieAtThreeIn(
 	}()
 	ready, wait := serve(ctx, func(ctx context.Context) error {
 		for {
-			d, err := s.broker.Receive(ctx)
+			d, err := s.broker.Receive(ctx, forever)
 			if err != nil {
 				return err
 			}

@@ -23,7 +23,7 @@ func TestLesson01Zombie(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				var log strings.Builder
-				s := newStage(&log, 1)
+				s := newScene(&log, 1)
 				got := dieAtThreeIn(t.Context(), s, tt.serve,
 					59*time.Minute-time.Second/4)
 				assert.Equal(t, tt.want, got.text)

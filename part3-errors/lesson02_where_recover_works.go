@@ -8,6 +8,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -19,33 +20,25 @@ var lesson02 = lesson{
 	number: 2, core: true, title: "panics, and where recover works",
 	mistakes: append(
 		append(
-			inChild(child{judge: countSurvivors},
-				acts(recoverInMain, justWork)),
-			inChild(child{judge: countSurvivors},
-				acts(onePanics, recoverInCaller, recoverInHelper))...),
-		inChild(child{judge: countAcked, runs: 80},
-			acts(onePanicsSoon, trustWait))...),
-	fix: inChild(child{judge: countSurvivors},
-		acts(onePanics, recoverInGoroutine)),
+			inChild(child{verdict: countSurvivors},
+				runs(onePanicsInside, recoverInMain)),
+			inChild(child{verdict: countSurvivors},
+				runs(onePanics, recoverInCaller, recoverInHelper))...),
+		inChild(child{verdict: countAcked, runs: 80},
+			runs(onePanicsSoon, trustWait))...),
+	fix: inChild(child{verdict: countSurvivors},
+		runs(onePanics, recoverInGoroutine)),
 }
 
 // recoverInMain is the mistake: one recover at the top, for whatever happens
 // below. But goroutines don't end in main.
-func recoverInMain(
-	ctx context.Context, s *stage, handle func(work func()) error,
-) verdict {
+func recoverInMain(log *slog.Logger, program func()) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.log.Info("contained", "panic", p)
+			log.Info("contained", "panic", p)
 		}
 	}()
-	return onePanics(ctx, s, handle)
-}
-
-// justWork relies on it.
-func justWork(work func()) error {
-	work()
-	return nil
+	program()
 }
 
 // recoverInCaller is the second mistake. recover stops a panic of its own
@@ -108,20 +101,33 @@ func recoverInGoroutine(work func()) (err error) {
 // onePanics is a whole program that handles two messages side by side. One
 // takes 300ms. The other panics after 100ms, and should then be given back.
 func onePanics(
-	_ context.Context, s *stage, handle func(work func()) error,
+	_ context.Context, s *scene, handle func(work func()) error,
 ) verdict {
 	return onePanicsAfter(s, handle, 100*time.Millisecond)
 }
 
+// onePanicsInside lets main protect that program.
+func onePanicsInside(
+	ctx context.Context, s *scene, protect func(*slog.Logger, func()),
+) verdict {
+	protect(s.log, func() {
+		onePanics(ctx, s, func(work func()) error {
+			work()
+			return nil
+		})
+	})
+	return verdict{}
+}
+
 // onePanicsSoon does it after 25ms, for it is played often.
 func onePanicsSoon(
-	_ context.Context, s *stage, handle func(work func()) error,
+	_ context.Context, s *scene, handle func(work func()) error,
 ) verdict {
 	return onePanicsAfter(s, handle, 25*time.Millisecond)
 }
 
 func onePanicsAfter(
-	s *stage, handle func(work func()) error, d time.Duration,
+	s *scene, handle func(work func()) error, d time.Duration,
 ) verdict {
 	var handlers sync.WaitGroup
 	handlers.Go(func() {

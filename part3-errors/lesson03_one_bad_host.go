@@ -17,8 +17,8 @@ import (
 
 var lesson03 = lesson{
 	number: 3, title: "one bad host stops the service",
-	mistakes: acts(fourHosts, onTheServicesGroup),
-	fix:      acts(fourHosts, errorsAreData),
+	mistakes: runs(fourHosts, onTheServicesGroup),
+	fix:      runs(fourHosts, errorsAreData),
 }
 
 // onTheServicesGroup is the mistake. The group is for parts of the service that
@@ -54,7 +54,7 @@ func errorsAreData(
 // fourHosts restarts m1 and m3 in two seconds. m2 is refused after one, and m4
 // turns out not to exist after one and a half.
 func fourHosts(
-	ctx context.Context, s *stage,
+	ctx context.Context, s *scene,
 	restartAll func(
 		ctx context.Context, messages []Message, restart workFunc) error,
 ) verdict {

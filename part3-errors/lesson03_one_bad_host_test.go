@@ -25,7 +25,7 @@ func TestLesson03OneBadHost(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s := newStage(t.Output(), 1)
+				s := newScene(t.Output(), 1)
 				got := fourHosts(t.Context(), s, tt.restartAll)
 				assert.Equal(t, tt.want, s.when("restarted"))
 				assert.Equal(t, tt.wantText, got.text)

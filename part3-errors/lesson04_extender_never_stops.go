@@ -15,8 +15,8 @@ import (
 
 var lesson04 = lesson{
 	number: 4, core: true, title: "the extender that never stops",
-	mistakes: acts(saveFails, returnEarly),
-	fix:      acts(saveFails, releaseAlways),
+	mistakes: runs(saveFails, returnEarly),
+	fix:      runs(saveFails, releaseAlways),
 }
 
 // returnEarly is the mistake. Nobody closes done on this way out, so the
@@ -97,19 +97,19 @@ type handleBothFunc func(
 // saveFails watches a handler for five seconds, on a lease of three. The save
 // fails after half a second, the restart takes one.
 func saveFails(
-	ctx context.Context, s *stage, handle handleBothFunc,
+	ctx context.Context, s *scene, handle handleBothFunc,
 ) verdict {
 	s.broker = newBroker(s.log, 3*time.Second, 1)
 	return saveFailsAt(ctx, s, handle, 500*time.Millisecond, 5*time.Second)
 }
 
 func saveFailsAt(
-	ctx context.Context, s *stage, handle handleBothFunc,
+	ctx context.Context, s *scene, handle handleBothFunc,
 	at, watch time.Duration,
 ) verdict {
 	ctx, s.release = context.WithCancel(ctx)
 	publish(ctx, s.broker, s.seed, 1, 0)
-	d, err := s.broker.Receive(ctx)
+	d, err := s.broker.Receive(ctx, forever)
 	if err != nil {
 		return verdict{text: err.Error()}
 	}

@@ -33,7 +33,7 @@ func TestLesson04ExtenderNeverStops(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s, ignore := newStage(t.Output(), 1), goleak.IgnoreCurrent()
+				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
 				s.broker = newBroker(s.log, 3*time.Second, 1)
 				got := saveFailsAt(t.Context(), s, tt.handle,
 					500*time.Millisecond, 59*time.Second)
@@ -43,7 +43,7 @@ func TestLesson04ExtenderNeverStops(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				next := 0
-				if d, err := s.broker.Receive(ctx); err == nil {
+				if d, err := s.broker.Receive(ctx, forever); err == nil {
 					next = d.Attempt
 				}
 				assert.Equal(t, tt.wantNext, next)
@@ -56,7 +56,7 @@ func TestLesson04ExtenderNeverStops(t *testing.T) {
 // goleak names what is left, at file and line.
 func TestLesson04FileAndLine(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		s, ignore := newStage(io.Discard, 1), goleak.IgnoreCurrent()
+		s, ignore := newScene(io.Discard, 1), goleak.IgnoreCurrent()
 		saveFails(t.Context(), s, returnEarly)
 		left := goleak.Find(ignore)
 		require.Error(t, left)
@@ -84,7 +84,7 @@ func TestLesson04LateExtension(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s := newStage(t.Output(), 1)
+				s := newScene(t.Output(), 1)
 				s.broker = newBroker(s.log, 10*time.Second, 1)
 				s.broker.slow = map[string]time.Duration{
 					"extend": 300 * time.Millisecond,
@@ -98,13 +98,13 @@ func TestLesson04LateExtension(t *testing.T) {
 	}
 }
 
-// handleBothAsService lets the service handle a delivery that has come just
-// now.
+// handleBothAsService lets the service handle a delivery.
 func handleBothAsService(
 	ctx context.Context, d *Delivery, save, restart workFunc,
 ) {
-	m := &Mandrill{
-		log: d.broker.log, broker: d.broker, save: save, restart: restart,
-	}
-	m.handle(ctx, d, time.Now())
+	b := d.verbs.(*lent).broker
+	m := newMandrill(b, func(m *Mandrill) { m.save, m.restart = save, restart })
+	d.until = d.Asked.Add(b.lease)
+	do, why := m.handle(ctx, d)
+	m.settle(ctx, d, do, why)
 }

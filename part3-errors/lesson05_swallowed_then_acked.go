@@ -18,8 +18,8 @@ import (
 
 var lesson05 = lesson{
 	number: 5, core: true, title: "swallowed, then acked",
-	mistakes: acts(fourCases, dropTheErrors, logTheErrors, deferTheAck),
-	fix:      acts(fourCases, lookAtBoth),
+	mistakes: runs(fourCases, dropTheErrors, logTheErrors, deferTheAck),
+	fix:      runs(fourCases, lookAtBoth),
 }
 
 // dropTheErrors is the mistake. A group that waits, and its error unread.
@@ -82,7 +82,7 @@ type handleLogged func(ctx context.Context, log *slog.Logger, d *Delivery,
 
 // fourCases handles four messages. Of m2 the save fails, of m3 the restart, and
 // of m4 both.
-func fourCases(ctx context.Context, s *stage, handle handleLogged) verdict {
+func fourCases(ctx context.Context, s *scene, handle handleLogged) verdict {
 	b := newBroker(slog.New(slog.DiscardHandler), time.Minute, 4)
 	s.broker = b
 	publish(ctx, b, s.seed, 4, 0)
@@ -92,7 +92,7 @@ func fourCases(ctx context.Context, s *stage, handle handleLogged) verdict {
 		{nil, errRefused},
 		{errDatabaseGone, errRefused},
 	} {
-		d, err := b.Receive(ctx)
+		d, err := b.Receive(ctx, forever)
 		if err != nil {
 			return verdict{text: err.Error()}
 		}
@@ -102,7 +102,8 @@ func fourCases(ctx context.Context, s *stage, handle handleLogged) verdict {
 				time.Sleep(10 * time.Millisecond) // the save is faster
 				return tt.restarted
 			})
-		s.log.Info(b.record[len(b.record)-1].What, "id", d.ID,
+		record := b.events()
+		s.log.Info(record[len(record)-1].What, "id", d.ID,
 			"saved", tt.saved, "restarted", tt.restarted)
 	}
 	return verdict{

@@ -25,10 +25,10 @@ func TestLesson05SwallowedThenAcked(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s := newStage(t.Output(), 1)
+				s := newScene(t.Output(), 1)
 				fourCases(t.Context(), s, tt.handle)
 				var got []string
-				for _, e := range s.broker.record {
+				for _, e := range s.broker.events() {
 					if e.What == "acked" || e.What == "nacked" {
 						got = append(got, e.What)
 					}

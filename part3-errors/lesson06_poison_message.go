@@ -14,10 +14,10 @@ import (
 
 var lesson06 = lesson{
 	number: 6, core: true, title: "the poison message",
-	mistakes: append(acts(oneSecond, nackAtOnce),
-		acts(hangsTwice, oneContextForAll)...),
-	fix: append(acts(oneSecond, backOff),
-		acts(hangsTwice, oneContextEach)...),
+	mistakes: append(runs(oneSecond, nackAtOnce),
+		runs(hangsTwice, oneContextForAll)...),
+	fix: append(runs(oneSecond, backOff),
+		runs(hangsTwice, oneContextEach)...),
 }
 
 // nackAtOnce is the mistake. The message comes back as fast as the broker can
@@ -33,14 +33,14 @@ func backOff(ctx context.Context, d *Delivery, failures int, why error) {
 		d.DeadLetter(ctx, fmt.Errorf("failed %d times: %w", failures, why))
 		return
 	}
-	d.Nack(ctx, backoff(1, d.Message, failures))
+	d.Nack(ctx, backoff(1, d.Message, 50*time.Millisecond, failures))
 }
 
 type failFunc func(ctx context.Context, d *Delivery, failures int, why error)
 
 // oneSecond watches for a second how a message fails. It takes 1ms to find that
 // out.
-func oneSecond(ctx context.Context, s *stage, fail failFunc) verdict {
+func oneSecond(ctx context.Context, s *scene, fail failFunc) verdict {
 	b := newBroker(slog.New(slog.DiscardHandler), time.Minute, 1)
 	s.broker = b
 	publish(ctx, b, s.seed, 1, 0)
@@ -49,7 +49,7 @@ func oneSecond(ctx context.Context, s *stage, fail failFunc) verdict {
 	defer stop()
 	calls := 0
 	for {
-		d, err := b.Receive(watched)
+		d, err := b.Receive(watched, forever)
 		if err != nil {
 			break
 		}
@@ -97,7 +97,7 @@ func oneContextEach(ctx context.Context, call func(context.Context) error) {
 // hangsTwice calls a host that hangs for two calls, and answers the third after
 // 50ms.
 func hangsTwice(
-	ctx context.Context, s *stage,
+	ctx context.Context, s *scene,
 	try func(ctx context.Context, call func(context.Context) error),
 ) verdict {
 	calls, stillborn, answered := 0, 0, false

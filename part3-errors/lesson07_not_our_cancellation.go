@@ -9,16 +9,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 )
 
 var lesson07 = lesson{
 	number: 7, title: "not our cancellation",
-	mistakes: append(acts(sixEndings, byTheError),
-		acts(loseTheLease, workOn)...),
-	fix: append(acts(sixEndings, byTheCause),
-		acts(loseTheLease, letGo)...),
+	mistakes: append(runs(sixEndings, byTheError),
+		runs(loseTheLease, workOn)...),
+	fix: append(runs(sixEndings, byTheCause),
+		runs(loseTheLease, letGo)...),
 }
 
 // byTheError is the mistake. "Canceled" is what every cancel says: ours, that
@@ -68,7 +69,7 @@ var waysToEnd = []ended{
 }
 
 // sixEndings lets restarts end in six ways.
-func sixEndings(ctx context.Context, s *stage, judge classify) verdict {
+func sixEndings(ctx context.Context, s *scene, judge classify) verdict {
 	right := 0
 	for _, way := range waysToEnd {
 		ctx, cancel := context.WithCancelCause(ctx)
@@ -88,69 +89,67 @@ func sixEndings(ctx context.Context, s *stage, judge classify) verdict {
 	}
 }
 
-// workOn is the second mistake. The keeper has stopped, for the lease is lost.
-// The work has not.
-func workOn(
-	ctx context.Context, d *Delivery, from time.Time, restart workFunc,
-) {
-	_, release := keepLease(ctx, d, from, 2*time.Second, 18*time.Second)
+// workOn is the second mistake. The keeper says that the lease is lost, and the
+// work does not listen.
+func workOn(ctx context.Context, d *Delivery, restart workFunc) {
+	_, release := keepLease(ctx, quiet, d, 2*time.Second)
 	restart(ctx, d.Message)
 	release()
 	d.Ack(ctx)
 }
 
-// letGo is its fix. The work ends with the lease, and the message is settled by
-// whoever has it then.
-func letGo(
-	ctx context.Context, d *Delivery, from time.Time, restart workFunc,
-) {
-	leased, release := keepLease(ctx, d, from, 2*time.Second, 18*time.Second)
+// letGo is its fix. The work ends with the lease, and whoever has the message
+// by then settles it.
+func letGo(ctx context.Context, d *Delivery, restart workFunc) {
+	leased, release := keepLease(ctx, quiet, d, 2*time.Second)
 	err := restart(leased, d.Message)
-	switch held := release(); {
-	case held && err == nil:
+	release()
+	if err == nil {
 		d.Ack(ctx)
-	case held:
+	} else if d.held() {
 		d.Nack(ctx, time.Second)
 	}
 }
 
-type handleFunc func(
-	ctx context.Context, d *Delivery, from time.Time, restart workFunc)
+var errDenied = errors.New("access denied")
 
-// loseTheLease has an extension take three seconds, on a lease of two. The
-// first restart takes five seconds, the second one. The message comes after
-// 100ms.
+// quiet is the log of a lesson that shows what the broker says.
+var quiet = slog.New(slog.DiscardHandler)
+
+type handleFunc func(ctx context.Context, d *Delivery, restart workFunc)
+
+// loseTheLease lets nobody extend a lease of two seconds. The first restart
+// takes five seconds, the second one. The message comes after 100ms.
 func loseTheLease(
-	ctx context.Context, s *stage, handle handleFunc,
+	ctx context.Context, s *scene, handle handleFunc,
 ) verdict {
 	b := newBroker(s.log, 2*time.Second, 1)
-	b.slow = map[string]time.Duration{"extend": 3 * time.Second}
+	b.fail = func(verb, _ string) (bool, error) {
+		if verb == "extend" {
+			return false, errDenied
+		}
+		return false, nil
+	}
 	s.broker = b
 	time.AfterFunc(100*time.Millisecond, func() {
 		publish(ctx, b, s.seed, 1, 0)
 	})
 	restarted := s.work("restarted", 0)
-	receive := func() (*Delivery, error) {
-		ctx, cancel := context.WithTimeoutCause(
-			ctx, 400*time.Millisecond, errNothing)
-		defer cancel()
-		return b.Receive(ctx)
-	}
 	var handlers sync.WaitGroup
 	for {
-		from := time.Now()
-		d, err := receive()
+		d, err := b.Receive(ctx, 400*time.Millisecond)
 		if errors.Is(err, errNothing) {
 			continue
 		} else if err != nil {
 			break
 		}
+		d.until = d.Asked.Add(2 * time.Second)
 		takes := 5 * time.Second
 		if d.Attempt == 2 {
 			takes = time.Second
 		}
 		handlers.Go(func() {
-			handle(ctx, d, from, func(ctx context.Context, msg Message) error {
+			handle(ctx, d, func(ctx context.Context, msg Message) error {
 				if err := sleep(ctx, takes); err != nil {
 					s.log.Info("cut short", "id", msg.ID, "cause", err)
 					return err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -38,7 +39,7 @@ func TestLesson07NotOurCancellation(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			got := make(map[string]outcome)
 			i := 0
-			sixEndings(t.Context(), newStage(io.Discard, 1), func(
+			sixEndings(t.Context(), newScene(io.Discard, 1), func(
 				ctx context.Context, err error,
 			) outcome {
 				o := tt.judge(ctx, err)
@@ -60,10 +61,11 @@ func TestLesson07LostLease(t *testing.T) {
 	}{
 		{"mistake: it works on, and settles", workOn, []string{
 			"100ms: delivered #1",
-			"2s: extend refused #1: lease lost",
+			"900ms: extend refused #1: access denied",
+			"1.7s: extend refused #1: access denied",
 			"2.1s: expired #1",
 			"2.1s: delivered #2",
-			"3.1s: extend refused #2: context canceled",
+			"2.9s: extend refused #2: access denied",
 			"3.1s: acked #2",
 			"5.1s: ack refused #1: already settled",
 		}, []time.Duration{3100 * time.Millisecond, 5100 * time.Millisecond}},
@@ -75,7 +77,7 @@ func TestLesson07LostLease(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s := newStage(t.Output(), 1)
+				s := newScene(t.Output(), 1)
 				loseTheLease(t.Context(), s, tt.handle)
 				assert.Equal(t, tt.want, s.broker.story("m1"))
 				assert.Equal(t, tt.when, s.when("restarted"))
@@ -84,38 +86,36 @@ func TestLesson07LostLease(t *testing.T) {
 	}
 }
 
-// Work that is done in spite of it is not ours to settle either.
+// Work that is done in spite of it is acked once all the same.
 func TestLesson07DoneInSpiteOfIt(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		s := newStage(t.Output(), 1)
+		s := newScene(t.Output(), 1)
 		loseTheLease(t.Context(), s, func(
-			ctx context.Context, d *Delivery, from time.Time, _ workFunc,
+			ctx context.Context, d *Delivery, _ workFunc,
 		) {
 			takes := 5 * time.Second
 			if d.Attempt == 2 {
 				takes = time.Second
 			}
-			letGo(ctx, d, from, s.work("restarted", takes)) // heeds nothing
+			letGo(ctx, d, s.work("restarted", takes)) // ignores its context
 		})
-		assert.Equal(t, lettingGo, s.broker.story("m1"))
+		assert.Equal(t, append(slices.Clone(lettingGo),
+			"5.1s: ack refused #1: already settled"), s.broker.story("m1"))
 		assert.Equal(t, 2, s.count("restarted"))
 	})
 }
 
 var lettingGo = []string{
 	"100ms: delivered #1",
-	"2s: extend refused #1: lease lost",
+	"900ms: extend refused #1: access denied",
+	"1.7s: extend refused #1: access denied",
 	"2.1s: expired #1",
 	"2.1s: delivered #2",
-	"3.1s: extend refused #2: context canceled",
+	"2.9s: extend refused #2: access denied",
 	"3.1s: acked #2",
 }
 
-func handleAsService(
-	ctx context.Context, d *Delivery, from time.Time, restart workFunc,
-) {
-	m := &Mandrill{
-		log: d.broker.log, broker: d.broker, save: nothing, restart: restart,
-	}
-	m.handle(ctx, d, from)
+// handleAsService lets the service handle a delivery.
+func handleAsService(ctx context.Context, d *Delivery, restart workFunc) {
+	handleBothAsService(ctx, d, nothing, restart)
 }

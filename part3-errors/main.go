@@ -1,17 +1,17 @@
 // Command part3-errors is Mayhem Mandrill, part 3: errors.
 //
 // Mayhem Mandrill restarts hosts for whoever asks. In this part it learns to
-// fail: a panic is contained, an attempt has a time-out, a failure is tried
-// again after a pause, and what nobody can do becomes a dead letter with a
-// reason. Who loses a lease lets go, and what is delivered twice is done once.
-// It still talks only to itself.
+// fail. A panic is contained, an attempt has a time-out, a failure is tried
+// again after a pause, and what can't be done becomes a dead letter with a
+// reason. A handler that loses its lease lets go. A broker that is out of reach
+// is asked again, for a minute. The service still talks only to itself.
 //
 //	go run ./part3-errors             the service, until Ctrl-C
 //	go run ./part3-errors -n 20       the same, for twenty messages
 //	go run ./part3-errors lessons     what there is to learn
 //	go run ./part3-errors mistake 1   a lesson's mistake
-//	go run ./part3-errors fix 1       and its fix
-//	go test ./part3-errors/...        the proofs
+//	go run ./part3-errors fix 1       its fix
+//	go test ./part3-errors/...        the tests
 package main
 
 //go:generate go test -race -run TestRecordedOutputs -update .
@@ -25,8 +25,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -40,75 +38,81 @@ var lessons = []lesson{
 	lesson01, lesson02, lesson03, lesson04, lesson05, lesson06, lesson07,
 }
 
-// props are what an act leaves on its stage for the proof.
-type props struct {
+// extras are what a run leaves for its test.
+type extras struct {
 	broker *broker
 }
 
 func main() {
-	ctx, stop := listen()
+	ctx := listen(newLog(os.Stdout))
 	err := run(ctx, os.Args[1:], os.Stdout)
-	stop()
 	if code := status(err); code != 0 {
+		time.AfterFunc(time.Second, func() { os.Exit(code) }) // stderr blocks
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(code)
 	}
 }
 
-// listen returns a context that ends with the first signal that asks us to
-// stop; its cause names the signal. A second signal then kills us, as it would
-// without all this. Call stop when there is nothing left to stop.
-func listen() (ctx context.Context, stop func()) {
-	signals := []os.Signal{syscall.SIGTERM}
-	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGHUP} {
-		if !signal.Ignored(sig) { // as HUP is under nohup: leave it so
-			signals = append(signals, sig)
-		}
-	}
-	heard, stop := signal.NotifyContext(context.Background(), signals...)
-	ctx, cancel := context.WithCancelCause(context.Background())
-	go func() { // until the signal, or stop
-		<-heard.Done()
-		stop()                       // before anybody hears of the first,
-		cancel(context.Cause(heard)) // or the second may be swallowed
-	}()
-	return ctx, stop
+// A config is what the flags of the service say.
+type config struct {
+	seed   uint64
+	n      int           // messages to publish; 0 is without end
+	drain  time.Duration // see Mandrill
+	giveUp time.Duration // see Mandrill
+	stuck  int           // every nth restart hangs; 0 is none
+	outage time.Duration // of the broker, after a second; -1 is for ever
 }
 
 // run does what the arguments say, and blocks until that is done. It returns a
 // usageError if they say nothing that it knows.
-func run(ctx context.Context, args []string, out io.Writer) error {
+func run(ctx context.Context, args []string, w io.Writer) (err error) {
 	endWithParent()
+	out := &output{to: w}
+	defer func() { err = errors.Join(err, out.failed()) }()
+	var c config
 	flags := flag.NewFlagSet("part3-errors", flag.ContinueOnError)
-	n := flags.Int("n", 0, "publish `N` messages, then end (0: go on)")
-	seed := flags.Uint64("seed", 1, "the same `SEED` makes the same run")
-	drain := flags.Duration("drain", 5*time.Second,
-		"when stopped, give the work in flight `TIME` to end")
-	stuck := flags.Int("stuck", 0,
+	flags.Uint64Var(&c.seed, "seed", 1, "the same `SEED` makes the same run")
+	flags.IntVar(&c.n, "n", 0, "publish `N` messages, then end (0: go on)")
+	flags.DurationVar(&c.drain, "drain", 5*time.Second,
+		"when stopped, give the work in progress `TIME` to end")
+	flags.DurationVar(&c.giveUp, "give-up", time.Minute,
+		"end when the broker has failed for `TIME`")
+	flags.IntVar(&c.stuck, "stuck", 0,
 		"let every `N`th restart hang, whatever it is told (0: none)")
+	flags.Func("outage",
+		"let the broker fail for `TIME`, after a second (-1: for ever)",
+		func(s string) (err error) {
+			if c.outage = -1; s != "-1" {
+				c.outage, err = time.ParseDuration(s)
+			}
+			return err
+		})
 	words, err := parse(flags, args, out)
 	switch {
 	case err != nil:
 		return err
-	case *n < 0:
-		return usageError(fmt.Sprintf("-n %d: want 0 or more messages", *n))
-	case *drain <= 0:
-		return usageError(fmt.Sprintf("-drain %v: want more than 0s", *drain))
-	case *stuck < 0:
-		return usageError(fmt.Sprintf("-stuck %d: want 0 or more", *stuck))
 	case len(words) > 0:
-		return command(ctx, out, *seed, words)
+		return command(ctx, out, flags, words)
+	case c.n < 0:
+		return usageError(fmt.Sprintf("-n %d: want 0 or more messages", c.n))
+	case c.drain <= 0 || c.drain > 24*time.Hour:
+		return usageError(fmt.Sprintf(
+			"-drain %v: want more than 0s, and 24h at most", c.drain))
+	case c.giveUp <= 0:
+		return usageError(
+			fmt.Sprintf("-give-up %v: want more than 0s", c.giveUp))
+	case c.stuck < 0:
+		return usageError(fmt.Sprintf("-stuck %d: want 0 or more", c.stuck))
 	}
-	return serve(ctx, out, *seed, *n, *drain, *stuck)
+	const grace, slack = time.Second, 2 * time.Second
+	return inTime(ctx, c.drain+grace+slack, func() error {
+		return serve(ctx, out, c)
+	})
 }
 
-// serve runs the service with a publisher that keeps it busy. It blocks until
-// all n messages are settled, or ctx has ended and the service has stopped.
-func serve(
-	ctx context.Context, out io.Writer,
-	seed uint64, n int, drain time.Duration, stuck int,
-) error {
-	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{
+// newLog returns the log of the service. It has the time of day.
+func newLog(out io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.TimeKey {
 				return slog.String(a.Key, a.Value.Time().Format("15:04:05.000"))
@@ -116,33 +120,50 @@ func serve(
 			return a
 		},
 	}))
+}
+
+var errConsumerFailed = errors.New("the consumer has failed")
+
+// serve runs the service with a publisher that keeps it busy. It blocks until
+// all n messages are settled, or until ctx has ended and the service has
+// stopped. Its last line says how many messages are in which state.
+func serve(ctx context.Context, out io.Writer, c config) error {
+	log := newLog(out)
 	b := newBroker(log, 2*time.Second, 100)
-	save := simulate(log, seed, "saved", time.Second)
-	restart := simulate(log, seed, "restarted", 3*time.Second)
-	restart = hanging(unreliable(restart, seed), stuck, nil) // for ever
-	var done ledger
+	if c.outage != 0 {
+		b.fail = outage(c.outage)
+	}
+	save := simulate(log, c.seed, "saved", time.Second)
+	restart := simulate(log, c.seed, "restarted", 3*time.Second)
+	restart = hanging(unreliable(restart, c.seed), c.stuck, nil) // for ever
+	done := &ledger{db: &memoryDatabase{}}
 	m := &Mandrill{
 		log:     log,
-		broker:  b,
+		queue:   b,
+		lease:   b.lease,
 		save:    done.once("saved", save),
 		restart: done.once("restarted", restart),
-		slots:   8,
-		drain:   drain,
-		seed:    seed,
+		drain:   c.drain,
+		giveUp:  c.giveUp,
+		seed:    c.seed,
 	}
 	var failed, ran error
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		failed = publish(ctx, b, seed, n, time.Second/2)
+		failed = publish(ctx, b, c.seed, c.n, time.Second/2)
 		return failed
 	})
 	g.Go(func() error {
-		ran = m.Run(ctx)
-		return ran
+		if ran = m.Run(ctx); ran != nil {
+			return errConsumerFailed // to the publisher that is enough
+		}
+		return nil
 	})
-	g.Wait() // it returns the first error; we want both
+	g.Wait() // it returns the first error, and we want both
+	is := b.states()
 	log.Info("ended", "published", b.count("published"),
-		"acked", b.count("acked"), "dead_lettered", b.count("dead-lettered"),
-		"held", b.holds())
+		"acked", is[acked], "dead_lettered", is[deadLettered],
+		"waiting", is[waiting], "in_flight", is[leased],
+		"undelivered", is[undelivered])
 	return errors.Join(failed, ran)
 }

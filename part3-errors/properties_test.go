@@ -5,7 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -13,16 +13,16 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
 
 var onlySeed = flag.Int("property.seed", -1, "try this seed only")
 
 // Whatever goes wrong, and whenever the signal comes, the service keeps its
-// word. A run is drawn from its seed: how long things take, what fails, panics,
-// heeds nothing or hangs, whether leases are lost, and the instant of the
-// signal.
+// promises. Each seed draws a scenario, the service plays it, and the promises
+// are held against what the service and the broker have noted. So that the
+// promises are not kept by scenarios in which nothing happens, each event must
+// have happened at least twenty times.
 func TestProperties(t *testing.T) {
 	const seeds = 1000
 	happened := make(map[string]int)
@@ -30,248 +30,576 @@ func TestProperties(t *testing.T) {
 		if *onlySeed >= 0 && seed != uint64(*onlySeed) {
 			continue
 		}
-		inBubble(t, func(t *testing.T) { serveOnce(t, seed, happened) })
-		require.False(t, t.Failed(), "repeat it with: go test "+
-			"./part3-errors -run TestProperties -property.seed %d", seed)
+		sc := draw(seed)
+		inBubble(t, func(t *testing.T) {
+			r := play(t, sc)
+			for _, promise := range []func(*testing.T, scenario, *played){
+				isBackInTime, beginsNothingAfterTheSignal, settlesOnce,
+				losesNothing, agreesWithTheBroker, boundsDeliveries,
+				pausesAfterAFailure, hasItsReasons, doesNothingTwice,
+				acksWhatIsDone, saysWhatFailed, tellsByItsStatus,
+				leavesNothingUnnamed,
+			} {
+				promise(t, sc, r)
+			}
+			r.end()
+			whatHappened(sc, r, happened)
+			if t.Failed() { // synctest.Test ends here then
+				t.Logf("%+v\nrepeat it with: go test ./part3-errors "+
+					"-run TestProperties -property.seed %d", sc, seed)
+			}
+		})
 	}
 	t.Log(happened)
 	if *onlySeed >= 0 {
 		return
 	}
 	for _, event := range []string{
-		"signal while pulling", "signal while working", "signal in the drain",
-		"drained", "forced", "abandoned", "ended before the signal",
-		"acked", "dead-lettered", "expired", "delivered again", "lease lost",
-		"save failed", "restart failed", "restart failed permanently",
-		"save panicked", "restart panicked", "handler panicked",
-		"dead after five failures",
+		"signal while working", "signal in the drain", "drained", "forced",
+		"abandoned", "ended before the signal", "given up", "all hang",
+		"published", "delivered", "delivered again", "expired", "extended",
+		"acked", "nacked", "dead-lettered", "another replica has it",
+		"receive failed", "receive failed, and did",
+		"extend failed", "extend failed, and did",
+		"ack failed", "ack failed, and did",
+		"nack failed", "nack failed, and did",
+		"dead-letter failed", "dead-letter failed, and did",
+		"save failed", "save panicked", "save never ended", "save ended late",
+		"restart failed", "restart panicked", "restart never ended",
+		"restart ended late", "restart said so in its own words",
+		"dead after failures", "dead at once", "delivered too often",
+		"lease lost", "settled already", "settled too late", "not settled",
+		"let go",
+		"given back", "replica fell silent",
 	} {
 		assert.GreaterOrEqual(t, happened[event], 20, event)
 	}
 }
 
-func serveOnce(t *testing.T, seed uint64, happened map[string]int) {
-	draw := random(seed, "properties")
-	upTo := func(d time.Duration) time.Duration {
-		return time.Duration(draw.Int64N(int64(d)))
-	}
-	start, ignore := time.Now(), goleak.IgnoreCurrent()
-	var out lines
-	b := newBroker(slog.New(slog.DiscardHandler), 2*time.Second, 10)
-	b.slow = map[string]time.Duration{
-		"receive": upTo(100 * time.Millisecond),
-		"ack":     upTo(400 * time.Millisecond),
-		"nack":    upTo(400 * time.Millisecond),
-	}
-	if draw.IntN(4) == 0 {
-		b.slow["extend"] = 3 * time.Second // it never arrives in time
-	}
-	n, pause, signal := 1+draw.IntN(20), upTo(time.Second), upTo(12*time.Second)
-	hangs, deaf := draw.IntN(8) == 0, draw.IntN(6) == 0
-	longest, hang := 1+upTo(4*time.Second), make(chan struct{})
+// A scenario is what a seed draws.
+type scenario struct {
+	seed                 uint64
+	n                    int           // messages
+	pause                time.Duration // between two, at most
+	signal               time.Duration
+	slots                int
+	drain                time.Duration
+	longest              time.Duration // that a piece of work takes
+	timeout              time.Duration
+	attempts, deliveries int
+	giveUp               time.Duration
+	slow                 map[string]time.Duration
+	fails                int  // calls to the broker, of a hundred
+	noExtend             bool // no extension is allowed
+	hangs                bool // some work hangs
+	deaf                 bool // some work ignores its context
+	outage               time.Duration
+	replicas             int
+	silent               time.Duration // when the second replica falls silent
+}
 
-	var mu sync.Mutex // guards the rest, and happened
-	var lastBegin time.Duration
-	failed, done := make(map[string]int), make(map[string]int)
-	note := func(what string) {
-		mu.Lock()
-		defer mu.Unlock()
-		happened[what]++
+// draw returns the scenario of a seed.
+func draw(seed uint64) scenario {
+	draw := random(seed, "scenario")
+	upTo := func(d time.Duration) time.Duration {
+		return 1 + time.Duration(draw.Int64N(int64(d)))
 	}
-	work := func(what string) workFunc {
+	oneIn := func(n int) bool { return draw.IntN(n) == 0 }
+	sc := scenario{
+		seed:     seed,
+		n:        1 + draw.IntN(20),
+		pause:    upTo(time.Second),
+		signal:   upTo(12 * time.Second),
+		slots:    1 + draw.IntN(4),
+		drain:    upTo(3 * time.Second),
+		longest:  upTo(4 * time.Second),
+		timeout:  10 * time.Second,
+		attempts: 2 + draw.IntN(4), deliveries: 3 + draw.IntN(8),
+		giveUp: time.Minute,
+		slow: map[string]time.Duration{
+			"receive": upTo(100 * time.Millisecond),
+			"extend":  upTo(100 * time.Millisecond),
+			"ack":     upTo(400 * time.Millisecond),
+			"nack":    upTo(400 * time.Millisecond),
+		},
+		noExtend: oneIn(6),
+		hangs:    oneIn(8),
+		deaf:     oneIn(6),
+		replicas: 1,
+	}
+	if oneIn(2) {
+		sc.fails = 5 + draw.IntN(30)
+	}
+	if oneIn(8) { // the lease's limit comes into reach
+		sc.timeout = upTo(3 * time.Second)
+		sc.signal = upTo(4 * time.Minute)
+	}
+	if sc.hangs && oneIn(2) { // until every slot is lost
+		sc.signal = upTo(4 * time.Minute)
+	}
+	if oneIn(8) {
+		sc.outage, sc.giveUp = upTo(12*time.Second), 3*time.Second
+	}
+	if oneIn(4) {
+		sc.replicas, sc.silent = 2, upTo(10*time.Second)
+	}
+	return sc
+}
+
+// A played scenario is what became of it.
+type played struct {
+	broker *broker
+	took   time.Duration // Run, of the first replica
+	err    error         // that it returned
+	log    *lines        // of the first replica, until then
+	left   map[string]int
+	end    func() // releases what hangs, and waits for it
+
+	mu        sync.Mutex
+	lastBegin time.Duration // of the first replica
+	fails     map[string]int
+	done      map[string]int
+	events    []event
+	states    [5]int
+	happened  map[string]int
+}
+
+func (r *played) note(what string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.happened[what]++
+}
+
+func (r *played) noted(what string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.happened[what]
+}
+
+// play plays a scenario.
+func play(t *testing.T, sc scenario) *played {
+	start, ignore := time.Now(), goleak.IgnoreCurrent()
+	b := quietBroker(2*time.Second, 10)
+	r := &played{
+		broker: b, fails: make(map[string]int), done: make(map[string]int),
+		happened: make(map[string]int),
+	}
+	b.slow = sc.slow
+	var calls int // guarded by r.mu
+	b.fail = func(verb, id string) (bool, error) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		calls++
+		draw := random(sc.seed, verb, id, fmt.Sprint(calls))
+		out := sc.outage > 0 && time.Since(start) > sc.outage
+		if !out && draw.IntN(100) >= sc.fails &&
+			(verb != "extend" || !sc.noExtend) {
+			return false, nil
+		}
+		did := !out && draw.IntN(2) == 0 && (verb != "extend" || !sc.noExtend)
+		what := verb + " failed"
+		if did {
+			what += ", and did"
+		}
+		r.happened[what]++
+		return did, errUnreachable
+	}
+	hang := make(chan struct{})
+	work := func(what string, first bool) workFunc {
 		return func(ctx context.Context, msg Message) error {
-			draw := random(seed, msg.ID, what, time.Since(start).String())
-			takes := time.Duration(draw.Int64N(int64(longest)))
+			r.mu.Lock()
+			if first {
+				r.lastBegin = max(r.lastBegin, time.Since(start))
+			}
+			r.mu.Unlock()
+			defer func() {
+				if first && errors.Is(context.Cause(ctx), errDrainDeadline) {
+					r.note("cut short by the drain")
+				}
+			}()
+			draw := random(sc.seed, msg.ID, what, time.Since(start).String())
+			takes := time.Duration(draw.Int64N(int64(sc.longest)))
+			never := what == "restart" && drawn(sc.seed, msg.ID) == "never"
+			poison := what == "restart" && drawn(sc.seed, msg.ID) == "poison"
 			fails := draw.IntN(10)
-			never := what == "restart" && drawn(seed, msg.ID) == "never"
-			poison := what == "restart" && drawn(seed, msg.ID) == "poison"
 			if never || poison || fails <= 1 {
-				mu.Lock()
-				failed[msg.ID]++
-				mu.Unlock()
+				r.mu.Lock()
+				r.fails[msg.ID]++
+				r.mu.Unlock()
 			}
 			switch {
 			case never:
-				note("restart failed permanently")
 				return permanentError{errNoSuchHost}
 			case fails == 0 || poison:
-				note(what + " failed")
+				r.note(what + " failed")
 				return errRefused
 			case fails == 1:
-				note(what + " panicked")
+				r.note(what + " panicked")
 				panic("on purpose")
-			case hangs && draw.IntN(4) == 0:
+			case sc.hangs && draw.IntN(4) == 0:
+				r.note(what + " never ended")
 				<-hang
 				return errors.New("it hung")
-			case deaf && draw.IntN(2) == 0:
+			case sc.deaf && draw.IntN(2) == 0:
 				time.Sleep(takes)
+				if ctx.Err() != nil {
+					r.note(what + " ended late")
+				}
 			default:
 				if err := sleep(ctx, takes); err != nil {
-					return err
+					if draw.IntN(2) == 0 {
+						return err
+					}
+					r.note(what + " said so in its own words")
+					return errors.New("rpc error: code = Canceled")
 				}
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			done[what+" "+msg.ID]++
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.done[what+" "+msg.ID]++
 			return nil
 		}
 	}
-	begins := func(work workFunc) workFunc {
-		return func(ctx context.Context, msg Message) error {
-			mu.Lock()
-			lastBegin = max(lastBegin, time.Since(start))
-			mu.Unlock()
-			return work(ctx, msg)
-		}
+	db := &memoryDatabase{}
+	service := func(q queue, first bool) *Mandrill {
+		l := &ledger{db: db}
+		return newMandrill(b, func(m *Mandrill) {
+			m.queue = q
+			m.save = l.once("save", work("save", first))
+			m.restart = l.once("restart", work("restart", first))
+			m.slots, m.drain, m.seed = sc.slots, sc.drain, sc.seed
+			m.timeout, m.attempts = sc.timeout, sc.attempts
+			m.deliveries = sc.deliveries
+			m.pause, m.giveUp = 50*time.Millisecond, sc.giveUp
+		})
 	}
-	var once ledger
-	m := &Mandrill{
-		log:     slog.New(slog.NewTextHandler(&out, nil)),
-		broker:  b,
-		save:    begins(once.once("save", work("save"))),
-		restart: begins(once.once("restart", work("restart"))),
-		slots:   1 + draw.IntN(4),
-		drain:   1 + upTo(3*time.Second),
-		grace:   time.Second,
-		timeout: 10 * time.Second,
-		seed:    seed,
-	}
-	out.panics = draw.IntN(4) == 0
-	ctx, stop := context.WithTimeoutCause(t.Context(), signal, errStopped)
-	defer stop()
-	var publisher sync.WaitGroup
-	publisher.Go(func() {
-		assert.NoError(t, publish(ctx, b, seed, n, pause))
+	ctx, stop := context.WithTimeoutCause(t.Context(), sc.signal, errStopped)
+	var others sync.WaitGroup
+	others.Go(func() {
+		assert.NoError(t, publish(ctx, b, sc.seed, sc.n, sc.pause))
 	})
-	err := m.Run(ctx)
-	took := time.Since(start)
-	publisher.Wait()
-
-	abandoned, isAbandoned := errors.AsType[abandonedError](err)
-	b.mu.Lock()
-	record, held := slices.Clone(b.record), b.held
+	if sc.replicas == 2 {
+		second := &replica{queue: b}
+		time.AfterFunc(sc.silent, func() { second.silent.Store(true) })
+		others.Go(func() { service(second, false).Run(ctx) })
+	}
+	m := service(b, true)
+	log := logTo(m)
+	r.err = m.Run(ctx)
+	r.took = time.Since(start)
+	b.mu.Lock() // one instant for all that anybody knows
+	r.states, r.events = b.is, b.events()
+	r.log = log.copy()
 	b.mu.Unlock()
-	mu.Lock()
-	defer mu.Unlock()
+	stop()
+	others.Wait()
+	r.left = leaked(ignore)
+	r.end = func() {
+		close(hang)
+		time.Sleep(5 * time.Minute) // and then nothing: or the bubble panics
+	}
+	return r
+}
 
-	// Back within its budget, and nothing begun after the signal.
-	assert.LessOrEqual(t, took, signal+b.slow["receive"]+m.drain+m.grace)
-	assert.LessOrEqual(t, lastBegin, signal)
+// names returns the messages that Run has named as abandoned.
+func (r *played) names() []string {
+	if e, ok := errors.AsType[*abandonedError](r.err); ok {
+		return e.names
+	}
+	return nil
+}
 
-	// Every message accounted for, and none settled twice.
-	books, last := make(map[string]int), make(map[string]string)
-	late := 0
-	open := make(map[string]time.Duration) // deliveries without an end
-	back := make(map[string]time.Duration) // when a message was given back
-	for _, e := range record {
-		delivery := fmt.Sprintf("%s #%d", e.ID, e.Attempt)
-		books[e.What]++
-		happened[e.What]++
+// lost returns how many events of that kind there were.
+func (r *played) count(what string) (n int) {
+	for _, e := range r.events {
+		if e.What == what {
+			n++
+		}
+	}
+	return n
+}
+
+// Run is back when the drain and the grace are over, or when the poll that was
+// in progress is.
+func isBackInTime(t *testing.T, sc scenario, r *played) {
+	poll := 400*time.Millisecond + sc.slow["receive"]
+	budget := max(sc.drain+time.Second, poll)
+	switch {
+	case errors.Is(r.err, errUnreachable), errors.Is(r.err, errAllHang):
+		budget += max(sc.giveUp, time.Minute) + 10*time.Second
+		assert.LessOrEqual(t, r.took, sc.signal+budget, "took")
+	default:
+		assert.LessOrEqual(t, r.took, sc.signal+budget, "took")
+	}
+}
+
+func beginsNothingAfterTheSignal(t *testing.T, sc scenario, r *played) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	assert.LessOrEqual(t, r.lastBegin, sc.signal, "last begin")
+}
+
+// No message is settled twice, and none is delivered when it is settled.
+func settlesOnce(t *testing.T, _ scenario, r *played) {
+	settled := make(map[string]string)
+	for _, e := range r.events {
 		switch e.What {
-		case "delivered":
-			if e.Attempt > 1 {
-				happened["delivered again"]++
-			}
-			if e.At+b.slow["receive"] > signal {
-				late++
-			}
-			open[delivery] = e.At
-			if at, ok := back[e.ID]; ok { // not at once
-				assert.GreaterOrEqual(t, e.At-at, 25*time.Millisecond)
-				delete(back, e.ID)
-			}
 		case "acked", "dead-lettered":
-			assert.Empty(t, last[e.ID], e.ID)
-			last[e.ID] = e.What
-			delete(open, delivery)
+			assert.Empty(t, settled[e.ID], e.ID)
+			settled[e.ID] = e.What
+		case "delivered":
+			assert.Empty(t, settled[e.ID], e.ID)
+		}
+	}
+}
+
+// What was published is settled, or the broker has it still, and everything
+// that has a lease is named, unless somebody else has it, or has let go of it.
+func losesNothing(t *testing.T, sc scenario, r *played) {
+	assert.Equal(t, r.count("published"), r.states[acked]+
+		r.states[deadLettered]+r.states[waiting]+r.states[leased]+
+		r.states[undelivered], "published")
+	last := make(map[string]event) // of each message, by delivery
+	for _, e := range r.events {
+		if e.What != "extended" && e.Attempt > 0 {
+			last[e.ID] = e
+		}
+	}
+	for id, e := range last {
+		if e.What != "delivered" || slices.Contains(r.names(), id) {
+			continue // settled, given back, refused or expired; or named
+		}
+		assert.True(t, sc.replicas == 2 || r.letGo(e) ||
+			r.noted("receive failed, and did") > 0, "%v is not named", e)
+	}
+}
+
+// letGo reports whether the service has said that it has lost a lease.
+func (r *played) letGo(e event) bool {
+	return r.log.count(fmt.Sprintf(`msg="lease lost" id=%s attempt=%d`,
+		e.ID, e.Attempt))+r.log.count(fmt.Sprintf(
+		`msg="let go" id=%s attempt=%d`, e.ID, e.Attempt)) > 0
+}
+
+var settledLine = regexp.MustCompile(
+	`msg=settled id=(\S+) attempt=(\d+) how="?([a-z ]+)"?`)
+
+// What the service says that it settled, the broker has settled. What the
+// broker has settled, the service has said, or it has said that it does not
+// know.
+func agreesWithTheBroker(t *testing.T, sc scenario, r *played) {
+	verbs := map[string]string{"ack": "acked", "dead letter": "dead-lettered",
+		"retry": "nacked", "give back": "nacked"}
+	said := make(map[string]int)
+	text := r.log.text.String()
+	for _, m := range settledLine.FindAllStringSubmatch(text, -1) {
+		said[verbs[strings.TrimSpace(m[3])]+" "+m[1]+" #"+m[2]]++
+	}
+	did := make(map[string]int)
+	for _, e := range r.events {
+		did[fmt.Sprintf("%s %s #%d", e.What, e.ID, e.Attempt)]++
+	}
+	for what, n := range said {
+		assert.Equal(t, n, did[what], "the service says that it %s", what)
+	}
+	if sc.replicas == 2 {
+		return
+	}
+	for what, n := range did {
+		verb, delivery, _ := strings.Cut(what, " ")
+		if verb != "acked" && verb != "dead-lettered" && verb != "nacked" {
+			continue
+		}
+		id, attempt, _ := strings.Cut(delivery, " #")
+		doubts := strings.Count(text,
+			fmt.Sprintf(`msg="not settled" id=%s attempt=%s`, id, attempt))
+		assert.True(t, said[what] == n || doubts > 0 ||
+			slices.Contains(r.names(), id), "the broker has %s", what)
+	}
+}
+
+// No message is delivered for ever. (A dead letter may fail, and the message
+// comes again for that.)
+func boundsDeliveries(t *testing.T, sc scenario, r *played) {
+	failed := make(map[string]int)
+	for _, e := range r.events {
+		switch e.What {
+		case "dead-letter refused":
+			failed[e.ID]++
+		case "delivered":
+			assert.LessOrEqual(t, e.Attempt,
+				sc.deliveries+1+failed[e.ID]+sc.replicas, e.ID)
+		}
+	}
+}
+
+// What has failed is not delivered again at once. (What the drain cuts short
+// is.)
+func pausesAfterAFailure(t *testing.T, sc scenario, r *played) {
+	if sc.replicas == 2 {
+		return
+	}
+	back := make(map[string]time.Duration)
+	for _, e := range r.events {
+		switch e.What {
 		case "nacked":
-			back[e.ID] = e.At
-			delete(open, delivery)
-		case "expired":
-			delete(open, delivery)
-		case "ack refused", "nack refused", "dead-letter refused":
-			delete(open, delivery) // somebody else has it, or had
-		}
-		// A dead letter has its reason, and an attempt is burnt by a failure
-		// and by nothing else.
-		if e.What == "dead-lettered" {
-			switch why := e.Reason.Error(); {
-			case strings.HasPrefix(why, "failed 5 times: "):
-				assert.GreaterOrEqual(t, failed[e.ID], 5)
-				happened["dead after five failures"]++
-			default:
-				assert.Contains(t, why, "no such host")
-				assert.Equal(t, "never", drawn(seed, e.ID))
+			if e.At < sc.signal+sc.drain {
+				back[e.ID] = e.At
 			}
+		case "delivered":
+			if at, ok := back[e.ID]; ok {
+				assert.GreaterOrEqual(t, e.At-at, 25*time.Millisecond, e.ID)
+			}
+			delete(back, e.ID)
 		}
 	}
-	// Every delivery has come to an end that the broker knows of, unless we say
-	// that we don't know, or somebody else has it.
-	for delivery := range open {
-		id, _, _ := strings.Cut(delivery, " ")
-		assert.True(t, slices.Contains(abandoned, id) ||
-			out.count(`msg="lease lost" id=`+id+" ") > 0 ||
-			last[id] != "", delivery)
+}
+
+// A dead letter has a reason, and it is true.
+func hasItsReasons(t *testing.T, sc scenario, r *played) {
+	for _, e := range r.events {
+		if e.What != "dead-lettered" {
+			continue
+		}
+		why := e.Reason.Error()
+		switch n := 0; {
+		case why == errTooOften.Error():
+			assert.Greater(t, e.Attempt, sc.deliveries, e.ID)
+			r.note("delivered too often")
+		case strings.HasPrefix(why, "failed "):
+			fmt.Sscanf(why, "failed %d times", &n)
+			assert.GreaterOrEqual(t, n, sc.attempts, e.ID)
+			r.note("dead after failures")
+		default:
+			assert.Contains(t, why, "no such host", e.ID)
+			assert.Equal(t, "never", drawn(sc.seed, e.ID), e.ID)
+			r.note("dead at once")
+		}
 	}
-	assert.Equal(t, books["published"],
-		books["acked"]+books["dead-lettered"]+held)
-	m.mu.Lock()
-	for id, failures := range m.failures {
-		assert.LessOrEqual(t, failures, failed[id], id)
+}
+
+// What is known to be done is not done again.
+func doesNothingTwice(t *testing.T, sc scenario, r *played) {
+	if sc.replicas == 2 {
+		return // two ledgers, and one database: at least once
 	}
-	m.mu.Unlock()
-	// What is delivered often is done once; what is acked is done.
-	for what, times := range done {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for what, times := range r.done {
 		assert.Equal(t, 1, times, what)
 	}
-	for id, what := range last {
-		if what == "acked" {
-			assert.Equal(t, 1, done["save "+id], id)
-			assert.Equal(t, 1, done["restart "+id], id)
+}
+
+// What is acked is done, and a host that can't be restarted is not.
+func acksWhatIsDone(t *testing.T, sc scenario, r *played) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.events {
+		if e.What == "acked" {
+			assert.Positive(t, r.done["save "+e.ID], e.ID)
+			assert.Positive(t, r.done["restart "+e.ID], e.ID)
+			assert.Empty(t, drawn(sc.seed, e.ID), e.ID)
 		}
 	}
-	// A host that can't be restarted was not.
-	for id := range failed {
-		if drawn(seed, id) != "" {
-			assert.Zero(t, done["restart "+id], id)
-			assert.NotEqual(t, "acked", last[id], id)
+}
+
+// Each call to the broker that failed has its line.
+func saysWhatFailed(t *testing.T, sc scenario, r *played) {
+	if sc.replicas == 2 || len(r.names()) > 0 {
+		return // another one's calls; or some are still on their way
+	}
+	for verb, line := range map[string]string{
+		"receive": `msg="receive failed"`,
+		"ack":     `msg="not settled" `,
+	} {
+		n := r.noted(verb+" failed") + r.noted(verb+" failed, and did")
+		if n > 1 { // the last one may have been the last word
+			assert.GreaterOrEqual(t, r.log.count(line), 1, verb)
 		}
 	}
-	happened["handler panicked"] += out.count("handler panicked")
-	happened["lease lost"] += out.count(`msg="lease lost"`)
+}
 
-	// What happened?
-	if took < signal {
-		happened["ended before the signal"]++
-	} else if isAbandoned {
-		happened["abandoned"]++
-	} else if err != nil {
-		assert.Equal(t, forcedError{}, err)
-		assert.GreaterOrEqual(t, took, signal+m.drain)
-		happened["forced"]++
-	} else {
-		happened["drained"]++
+// The status: 1 if something failed or is abandoned, 3 if work was cancelled.
+func tellsByItsStatus(t *testing.T, sc scenario, r *played) {
+	cut := r.noted("cut short by the drain")
+	switch status(r.err) {
+	case 0:
+		assert.Zero(t, cut, "work that was cancelled")
+	case 1:
+		assert.True(t, len(r.names()) > 0 || errors.Is(r.err, errAllHang) ||
+			errors.Is(r.err, errUnreachable), "%v", r.err)
+	case 3:
+		assert.Positive(t, cut, "work that was cancelled")
+		assert.Empty(t, r.names(), "names")
+	default:
+		assert.Fail(t, "status", "%v", r.err)
 	}
-	if took >= signal && late > 0 {
-		happened["signal while pulling"]++
-	}
-	if took >= signal && lastBegin > 0 && lastBegin < signal {
-		happened["signal while working"]++
-	}
-	if took >= signal && books["published"] == n && late == 0 {
-		happened["signal in the drain"]++
-	}
+}
 
-	// No goroutine left but those of the messages that it names.
-	mu.Unlock()
+// No goroutine is left but those of the messages that it names.
+func leavesNothingUnnamed(t *testing.T, sc scenario, r *played) {
+	if sc.replicas == 2 {
+		return
+	}
 	left := 0
-	for _, n := range leaked(ignore) {
+	for _, n := range r.left {
 		left += n
 	}
-	assert.LessOrEqual(t, left, 6*len(abandoned))
-	close(hang)
-	time.Sleep(time.Minute) // and then nobody: the bubble would panic
-	mu.Lock()
+	if len(r.names()) == 0 {
+		assert.Zero(t, left, "%v", r.left)
+	}
+}
+
+// whatHappened adds up the events of a run.
+func whatHappened(sc scenario, r *played, happened map[string]int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for what, n := range r.happened {
+		happened[what] += n
+	}
+	had := make(map[string]bool)
+	for _, e := range r.events {
+		happened[e.What]++
+		if e.What == "delivered" && e.Attempt > 1 {
+			happened["delivered again"]++
+		}
+		if e.Reason != nil && e.Reason.Error() == errSettled.Error() {
+			had[e.ID] = true
+		}
+	}
+	happened["another replica has it"] += len(had)
+	for what, line := range map[string]string{
+		"lease lost": `msg="lease lost"`, "let go": `msg="let go"`,
+		"settled already":  `msg="settled already"`,
+		"settled too late": `msg="settled too late"`,
+		"not settled":      `msg="not settled"`,
+		"given back":       `how="give back"`,
+	} {
+		happened[what] += r.log.count(line)
+	}
+	switch {
+	case errors.Is(r.err, errAllHang):
+		happened["all hang"]++
+	case errors.Is(r.err, errUnreachable):
+		happened["given up"]++
+	case r.took < sc.signal:
+		happened["ended before the signal"]++
+	case len(r.names()) > 0:
+		happened["abandoned"]++
+	case r.err != nil:
+		happened["forced"]++
+	default:
+		happened["drained"]++
+	}
+	if r.took >= sc.signal && r.lastBegin > 0 && r.lastBegin < sc.signal {
+		happened["signal while working"]++
+		if r.states[undelivered] == 0 {
+			happened["signal in the drain"]++
+		}
+	}
+	if sc.replicas == 2 && sc.silent < sc.signal {
+		happened["replica fell silent"]++
+	}
 }
 
 // drawn says what is wrong with the host of a message, in one of six.
@@ -280,31 +608,7 @@ func drawn(seed uint64, id string) string {
 	case 0:
 		return "never" // it does not exist
 	case 1:
-		return "poison" // it is refused every time
+		return "poison" // it refuses every time
 	}
 	return ""
-}
-
-// lines is a log that counts, and that may panic in the hands of a handler.
-type lines struct {
-	mu     sync.Mutex
-	text   strings.Builder
-	panics bool
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.text.Write(p)
-	if l.panics && strings.Contains(string(p), "msg=failed") {
-		l.panics = false
-		panic("the log is full")
-	}
-	return len(p), nil
-}
-
-func (l *lines) count(what string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), what)
 }

@@ -1,113 +1,118 @@
-//go:build unix
-
 package main
 
 import (
-	"regexp"
-	"strconv"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
 	"strings"
-	"syscall"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 )
 
-// Stopped in mid-work, the program says each stage in a line, accounts for
-// every message in the last one, is back within its budget, and tells by its
-// status which stages were needed.
-func TestShutdownForReal(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
+// A stop request that arrives twice within 100ms is one request. The signals
+// are Go's from then on: relay has called stop, and only then says so.
+func TestRelay(t *testing.T) {
+	for _, tt := range []struct {
 		name       string
-		args       []string
-		wantStatus int
-		budget     time.Duration // the drain and the grace
-		wantStages []string
+		second     time.Duration
+		wantPassed int // signals that were left to Go
 	}{
-		{"all ends in time", nil, 0, 6 * time.Second,
-			[]string{"stopped pulling", "drained", "ended"}},
-		{"some is cancelled", []string{"-drain", "1ms"}, 3, time.Second,
-			[]string{"stopped pulling", "cancelling", "ended"}},
-		{"some heeds nothing", []string{"-drain", "1ms", "-stuck", "1"}, 1,
-			time.Second,
-			[]string{"stopped pulling", "cancelling", "abandoning", "ended"}},
-	}
-	for _, sig := range []syscall.Signal{
-		syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP,
+		{"an echo is swallowed", echo - 1, 0},
+		{"a second signal is not", echo + 1, 1},
 	} {
-		for _, tt := range tests {
-			t.Run(tt.name+", "+sig.String(), func(t *testing.T) {
-				t.Parallel()
-				p := start(t, tt.args...)
-				for range 5 { // in mid-work: no restart takes that little
-					p.until(t, "msg=delivered")
-				}
-				signalled := time.Now()
-				require.NoError(t, p.Process.Signal(sig))
-				status, lines := p.end()
-				assert.Equal(t, tt.wantStatus, status)
-				assert.Less(t, time.Since(signalled),
-					tt.budget+3*time.Second) // it is a busy machine
-				assertAddsUp(t, strings.Join(lines, "\n"))
-
-				var stages []string
-				for _, line := range lines {
-					for _, stage := range []string{"stopped pulling", "drained",
-						"cancelling", "abandoning", "ended"} {
-						if strings.Contains(line, `msg="`+stage+`"`) ||
-							strings.Contains(line, "msg="+stage+" ") ||
-							strings.HasSuffix(line, "msg="+stage) {
-							stages = append(stages, stage)
-						}
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				heard := make(chan os.Signal, 1) // as signal.Notify wants it
+				var stopped atomic.Bool
+				passed := 0
+				send := func() { // as os/signal does
+					if stopped.Load() {
+						passed++
+						return
+					}
+					select {
+					case heard <- os.Interrupt:
+					default:
 					}
 				}
-				assert.Equal(t, tt.wantStages, stages)
+				var log lines
+				ctx, cancel := context.WithCancelCause(t.Context())
+				ended := make(chan struct{})
+				go func() {
+					relay(slog.New(slog.NewTextHandler(&log, nil)), heard,
+						cancel, func() {
+							stopped.Store(true)
+							assert.Zero(t, log.count("kills"), "said too early")
+						})
+					close(ended)
+				}()
+				time.Sleep(time.Second)
+				send()
+				synctest.Wait()
+				assert.EqualError(t, context.Cause(ctx),
+					"interrupt signal received")
+				time.Sleep(tt.second)
+				send()
+				<-ended
+				assert.Equal(t, tt.wantPassed, passed, "signals left to Go")
+				assert.Equal(t, 1, log.count(`msg="a second signal kills"`))
 			})
-		}
+		})
 	}
 }
 
-// assertAddsUp checks the last line: what was published is the sum of the rest,
-// and there was some.
-func assertAddsUp(t *testing.T, out string) {
-	t.Helper()
-	_, last, ok := strings.Cut(out, "msg=ended ")
-	require.True(t, ok)
-	var counts []int
-	for _, m := range regexp.MustCompile(`=(\d+)`).
-		FindAllStringSubmatch(last, -1) {
-		n, err := strconv.Atoi(m[1])
-		require.NoError(t, err)
-		counts = append(counts, n)
+// A service that can't even stop, because nobody reads its log, is left behind
+// when its budget is over.
+func TestInTime(t *testing.T) {
+	failed := errors.New("failed")
+	for _, tt := range []struct {
+		name   string
+		signal time.Duration
+		takes  time.Duration
+		want   error
+		took   time.Duration
+	}{
+		{"it ends by itself", time.Hour, time.Minute, failed, time.Minute},
+		{"it stops in time", time.Second, 3 * time.Second, failed,
+			3 * time.Second},
+		{"it does not", time.Second, time.Minute, errOverdue,
+			6 * time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				start := time.Now()
+				ctx, stop := context.WithTimeout(t.Context(), tt.signal)
+				defer stop()
+				err := inTime(ctx, 5*time.Second, func() error {
+					time.Sleep(tt.takes)
+					return failed
+				})
+				assert.Equal(t, tt.want, err)
+				assert.Equal(t, tt.took, time.Since(start), "it took")
+				time.Sleep(time.Minute)
+			})
+		})
 	}
-	sum := 0
-	for _, n := range counts[1:] {
-		sum += n
-	}
-	assert.GreaterOrEqual(t, counts[0], 2)
-	assert.Equal(t, counts[0], sum, last)
 }
 
-// A second signal ends the program at once, whatever it is waiting for: fifty
-// times of fifty.
-func TestSecondSignal(t *testing.T) {
-	t.Parallel()
-	var all []*process
-	for range 50 {
-		all = append(all, start(t, "-stuck", "1", "-drain", "1h"))
-	}
-	killed := 0
-	for _, p := range all {
-		p.until(t, "msg=saved") // so m1 is in work, and hangs
-		require.NoError(t, p.Process.Signal(syscall.SIGTERM))
-		p.until(t, "stopped pulling")
-		require.NoError(t, p.Process.Signal(syscall.SIGTERM))
-		p.end()
-		if p.ProcessState.String() == "signal: terminated" {
-			killed++
-		}
-	}
-	assert.Equal(t, 50, killed)
+// What can't be written is a failure, but no reason to stop: no message is lost
+// over it.
+func TestLogFails(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		full := errors.New("no space left on device")
+		acked := 0
+		err := run(t.Context(), []string{"-n", "3"}, writer(
+			func(p []byte) (int, error) {
+				acked += strings.Count(string(p), "msg=acked")
+				return 0, full
+			}))
+		assert.ErrorIs(t, err, full)
+		assert.Equal(t, 1, status(err), "exit status")
+		assert.Equal(t, 3, acked, "acked")
+	})
 }

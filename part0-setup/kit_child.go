@@ -17,24 +17,46 @@ import (
 	"time"
 )
 
-// A child is an act's process. There is nobody to give a verdict in a process
-// that dies, so the one that watches it judges.
+// A child says how a run gets a process of its own. A process that dies can't
+// give a verdict, so the one that started it does.
 type child struct {
-	judge func([]ending) verdict // nil is died
-	runs  int                    // how often it plays, for a share; 0 is once
-	race  bool                   // the race detector watches it
-	alone bool                   // nothing else goes on in it
+	verdict func([]ending) verdict // nil is died
+	runs    int                    // how often, for a share; 0 is once
+	race    bool                   // with the race detector
+	alone   bool                   // it has no other goroutine than ours
 
-	// poke is called for each line that it prints, and may send it a signal.
-	poke func(line string, p *os.Process)
+	// onLine is called for each line that it prints, and may send it a signal.
+	onLine func(line string, p *os.Process)
 }
 
-// inChild has acts play in processes of their own.
-func inChild(c child, list []act) []act {
+// inChild gives runs processes of their own.
+func inChild(c child, list []sceneRun) []sceneRun {
 	for i := range list {
 		list[i].child = &c
 	}
 	return list
+}
+
+// note returns a line that says what there is to wait for. A nil child needs
+// none.
+func (c *child) note() string {
+	switch {
+	case c == nil:
+		return ""
+	case c.runs > 1:
+		return fmt.Sprintf("%d runs\n", c.runs)
+	case c.race:
+		return "building with -race\n"
+	}
+	return fmt.Sprintf("watching for %v at most\n", childTime)
+}
+
+// sum returns the verdict on what became of the processes.
+func (c *child) sum(endings []ending) verdict {
+	if c.verdict == nil {
+		return died(endings)
+	}
+	return c.verdict(endings)
 }
 
 // An ending is what became of a process.
@@ -45,7 +67,7 @@ type ending struct {
 	printed string // on both outputs
 }
 
-// died judges by whether the process died, or would have lived for ever.
+// died is the verdict on a process that should have died, or hung.
 func died(endings []ending) verdict {
 	e := endings[0]
 	switch {
@@ -57,33 +79,30 @@ func died(endings []ending) verdict {
 	return verdict{e.how, true}
 }
 
-// childEnv is set in a child: to the number of the act that it plays, if it
-// plays one.
+// childEnv is set in a child: to the number of its run, if it has one.
 const childEnv = "MAYHEM_CHILD"
 
-// ourAct returns the act that we play, if we are a child that plays one.
-func ourAct() (i int, ok bool) {
+// aloneEnv follows the number of a run that has no other goroutine.
+const aloneEnv = " alone"
+
+// ourRun returns the number of our run, if we are a child that has one.
+func ourRun() (i int, ok bool) {
 	i, err := strconv.Atoi(strings.TrimSuffix(os.Getenv(childEnv), aloneEnv))
 	return i, err == nil
 }
 
-// aloneEnv follows the number of an act that plays alone.
-const aloneEnv = " alone"
+// childTime is how long a child may take. One that takes longer hangs.
+const childTime = 5 * time.Second
 
-// patience is how long a child may take.
-const patience = 5 * time.Second
+// childWait is how long we wait for it. A hang that is on record need not be
+// waited for in full again, so the tests wait less.
+var childWait = childTime
 
-// waits is how long we wait for one. A hang that is on record need not be
-// waited for in full again, so the proofs shorten it.
-var waits = patience
-
-// program returns the path of the program that children run, and what removes
-// it again. It is our own; if the race detector shall watch, and does not yet,
-// we have it built for that: a child needs Go then, and a C compiler.
+// program returns the path of the program that children run, and a function
+// that removes it again. It is our own program, unless the race detector is
+// needed and is not in it: then we build it, with Go and a C compiler.
 var program = func(race bool) (path string, remove func(), err error) {
-	info, ok := debug.ReadBuildInfo()
-	if !race || ok && slices.Contains(info.Settings,
-		debug.BuildSetting{Key: "-race", Value: "true"}) {
+	if !race || builtWithRace() {
 		path, err = os.Executable()
 		return path, func() {}, err
 	}
@@ -91,11 +110,19 @@ var program = func(race bool) (path string, remove func(), err error) {
 	if err != nil {
 		return "", nil, err
 	}
+	info, _ := debug.ReadBuildInfo()
 	path, err = build(dir, "-race", info.Path)
 	return path, func() { os.RemoveAll(dir) }, err
 }
 
-// build builds a program and returns its path.
+// builtWithRace reports whether the race detector is in this program.
+func builtWithRace() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings,
+		debug.BuildSetting{Key: "-race", Value: "true"})
+}
+
+// build builds a program in dir and returns its path.
 func build(dir string, args ...string) (path string, err error) {
 	path = filepath.Join(dir, "mayhem.exe") // Windows wants the suffix
 	args = append([]string{"build", "-o", path}, args...)
@@ -111,7 +138,7 @@ func build(dir string, args ...string) (path string, err error) {
 func endWithParent() {
 	env := os.Getenv(childEnv)
 	if env == "" || strings.HasSuffix(env, aloneEnv) {
-		return // one who waits for input is not asleep
+		return // a goroutine that reads input would hide a deadlock
 	}
 	go func() {
 		io.Copy(io.Discard, os.Stdin)
@@ -119,13 +146,19 @@ func endWithParent() {
 	}()
 }
 
-// watch lets a process play act number i of what the arguments say, and returns
-// what became of it. It relays what it prints, unless it plays often. It blocks
-// until the last has ended, which we bring about when our patience is at its
-// end.
+// errGrandchild stops what could become a fork bomb.
+var errGrandchild = errors.New("a child does not start a child")
+
+// watch has a process do run number i of what the arguments say, as often as
+// the child says, and returns what became of each. It relays what a single one
+// prints. It blocks until the last has ended, and kills those that hang. In a
+// child it refuses.
 func (c *child) watch(
 	ctx context.Context, out io.Writer, i int, args ...string,
 ) (endings []ending, err error) {
+	if os.Getenv(childEnv) != "" {
+		return nil, errGrandchild
+	}
 	path, remove, err := program(c.race)
 	if err != nil {
 		return nil, err
@@ -144,10 +177,11 @@ func (c *child) watch(
 	return endings, nil
 }
 
+// watchOne has one process do it.
 func (c *child) watchOne(
 	ctx context.Context, out io.Writer, path string, i int, args []string,
 ) (e ending, err error) {
-	ctx, cancel := context.WithTimeout(ctx, waits)
+	ctx, cancel := context.WithTimeout(ctx, childWait)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...)
 	env := fmt.Sprintf("%s=%d", childEnv, i)
@@ -176,8 +210,8 @@ func (c *child) watchOne(
 		line, err = lines.ReadString('\n')
 		printed.WriteString(line)
 		io.WriteString(out, line)
-		if c.poke != nil {
-			c.poke(line, cmd.Process)
+		if c.onLine != nil {
+			c.onLine(line, cmd.Process)
 		}
 	}
 	cmd.Wait() // what it returns is in the state, too
@@ -187,7 +221,7 @@ func (c *child) watchOne(
 		printed: printed.String(),
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		e.how = fmt.Sprintf("still running after %v", waits)
+		e.how = fmt.Sprintf("still running after %v", childWait)
 	}
 	if m := reason.FindStringSubmatch(e.printed); m != nil {
 		e.why = m[1]

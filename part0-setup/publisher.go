@@ -1,0 +1,33 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+// publish publishes n messages, or goes on without end if n is 0, with a pause
+// of up to that long after each. It blocks while the queue is full. It closes
+// the queue when it returns, because nobody else publishes. If ctx ends before,
+// it returns the cause.
+func publish(
+	ctx context.Context, log *slog.Logger, queue chan<- Message,
+	seed uint64, n int, pause time.Duration,
+) error {
+	defer close(queue)
+	for i := 1; n == 0 || i <= n; i++ {
+		msg := newMessage(seed, i)
+		select {
+		case queue <- msg:
+			log.Info("published", "id", msg.ID)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		share := random(seed, msg.ID, "pause").Float64()
+		err := sleep(ctx, time.Duration(share*float64(pause)))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,27 @@
+package main
+
+import (
+	"context"
+	"time"
+)
+
+// publish publishes n messages, or goes on without end if n is 0, with a pause
+// of up to that long after each. It closes the queue when it returns, because
+// nobody else publishes. If ctx ends before, it returns the cause.
+func publish(
+	ctx context.Context, q queue, seed uint64, n int, pause time.Duration,
+) error {
+	defer q.Close()
+	for i := 1; n == 0 || i <= n; i++ {
+		msg := newMessage(seed, i)
+		if err := q.Publish(ctx, msg); err != nil {
+			return err
+		}
+		share := random(seed, msg.ID, "pause").Float64()
+		err := sleep(ctx, time.Duration(share*float64(pause)))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"errors"
+)
+
+// errNoAnswer is the cause when the broker takes too long.
+var errNoAnswer = errors.New("no answer in time")
+
+// An outcome is what becomes of a message when its handler has ended.
+type outcome string
+
+const (
+	toAck      outcome = "ack"       // done
+	toGiveBack outcome = "give back" // another consumer can have it at once
+)
+
+// settle carries out what becomes of a message. It returns an error if the
+// broker may not have heard it. It is no failure that the lease is lost, or
+// that the message is settled already.
+func (m *Mandrill) settle(
+	ctx context.Context, d *Delivery, do outcome,
+) (err error) {
+	ctx, cancel := m.settling(ctx)
+	defer cancel()
+	switch do {
+	case toAck:
+		err = d.Ack(ctx)
+	case toGiveBack:
+		err = d.Nack(ctx, 0)
+	}
+	log := m.log.With("id", d.ID, "attempt", d.Attempt, "how", do)
+	switch {
+	case err == nil:
+		log.Info("settled")
+	case errors.Is(err, errSettled):
+		log.Info("settled already", "err", err)
+		err = nil
+	case errors.Is(err, errLeaseLost):
+		log.Warn("settled too late", "err", err)
+		err = nil
+	default:
+		log.Warn("not settled", "err", err)
+	}
+	return err
+}
+
+// settling returns the context of a call that is made when a handler has ended.
+// Neither the signal nor the drain deadline ends it, only a time-out of its
+// own: half of the grace.
+func (m *Mandrill) settling(
+	ctx context.Context,
+) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(
+		context.WithoutCancel(ctx), m.grace/2, errNoAnswer)
+}

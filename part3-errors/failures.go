@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// A counter keeps how often a message has failed. Its methods may be called
+// from any goroutine.
+type counter interface {
+	// add counts a failure and returns how many there are.
+	add(ctx context.Context, id string) (failures int, err error)
+
+	// forget drops the count of a message.
+	forget(ctx context.Context, id string) error
+}
+
+// A memoryCounter is a counter for one process. Another process that shares the
+// queue counts for itself, so a message may fail more often than a single
+// service would let it. The counts are gone with the process. Only the broker's
+// count of deliveries holds for all. The zero value is ready to use.
+type memoryCounter struct {
+	mu     sync.Mutex // never held over a wait
+	counts map[string]*count
+}
+
+type count struct {
+	failures int
+	expire   *time.Timer
+}
+
+// countLasts is how long a count lasts after the last failure. A message that
+// another process has settled leaves its count behind.
+const countLasts = 20 * time.Minute
+
+// add implements counter.
+func (c *memoryCounter) add(_ context.Context, id string) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.counts == nil {
+		c.counts = make(map[string]*count)
+	}
+	n := c.counts[id]
+	if n == nil {
+		n = &count{expire: time.AfterFunc(countLasts, func() {
+			c.forget(context.Background(), id)
+		})}
+		c.counts[id] = n
+	}
+	n.failures++
+	n.expire.Reset(countLasts)
+	return n.failures, nil
+}
+
+// forget implements counter.
+func (c *memoryCounter) forget(_ context.Context, id string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := c.counts[id]; n != nil {
+		n.expire.Stop()
+		delete(c.counts, id)
+	}
+	return nil
+}
+
+// countFailure counts a failure and returns how many there are. If it can't
+// tell, that is one: the bound on deliveries still holds.
+func (m *Mandrill) countFailure(ctx context.Context, d *Delivery) int {
+	ctx, cancel := m.settling(ctx)
+	defer cancel()
+	n, err := m.failures.add(ctx, d.ID)
+	if err != nil {
+		m.log.Warn("failure not counted", "id", d.ID, "err", oneLine(err))
+		return 1
+	}
+	return n
+}
+
+// forgetFailures drops the count of a message that is settled.
+func (m *Mandrill) forgetFailures(ctx context.Context, d *Delivery) {
+	ctx, cancel := m.settling(ctx)
+	defer cancel()
+	if err := m.failures.forget(ctx, d.ID); err != nil {
+		m.log.Warn("failures not forgotten", "id", d.ID, "err", oneLine(err))
+	}
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// errDrainDeadline is the cause when work is cancelled.
+var errDrainDeadline = errors.New("drain deadline passed")
+
+// A forcedError says that the drain deadline had passed and work was cancelled.
+// Every message is accounted for.
+type forcedError struct{}
+
+func (forcedError) Error() string { return errDrainDeadline.Error() }
+
+// ExitStatus is that of the README's table.
+func (forcedError) ExitStatus() int { return 3 }
+
+// An abandonedError names the messages of which nobody knows what becomes of
+// them: their handlers ignored that they were cancelled, or the broker may not
+// have heard of their settlement.
+type abandonedError struct{ names []string }
+
+func (e *abandonedError) Error() string {
+	return "abandoned " + strings.Join(e.names, ", ")
+}
+
+// stop ends what is in flight, in two stages. For the time of the drain it
+// waits for the handlers. Then it cancels those that are left, with a cause,
+// and waits for the time of the grace, in which they notice, and give their
+// messages back. A poll in progress holds a slot like a handler, but it is not
+// cancelled: if the broker takes longer to answer, stop waits for the puller as
+// well. What is in flight after that is abandoned, as an error that names the
+// messages. If stop returns anything else, nothing runs any more.
+//
+// failed is what pull has returned, if ctx has not ended.
+func (m *Mandrill) stop(
+	ctx context.Context, failed *error, slots *semaphore.Weighted,
+	cancel context.CancelCauseFunc, puller *sync.WaitGroup,
+) error {
+	if ctx.Err() != nil {
+		m.log.Info("stopping", "cause", context.Cause(ctx))
+	} else if *failed != nil {
+		m.log.Error("stopping", "cause", *failed)
+	}
+	idle := func(within time.Duration) bool { // every slot is free
+		ctx, done := context.WithTimeout(context.Background(), within)
+		defer done()
+		return slots.Acquire(ctx, int64(m.slots)) == nil
+	}
+	if !idle(m.drain) {
+		m.log.Warn("cancelling", "in_flight", m.inFlight.count())
+		cancel(errDrainDeadline)
+		idle(m.grace)
+	}
+	puller.Wait()
+	left := m.inFlight.names()
+	switch {
+	case len(left) > 0:
+		m.log.Error("abandoning", "ids", left)
+		return &abandonedError{left}
+	case m.forced.Load():
+		return forcedError{}
+	}
+	m.log.Info("drained")
+	return nil
+}
