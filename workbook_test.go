@@ -68,6 +68,31 @@ func TestKitIsTheSame(t *testing.T) {
 	}
 }
 
+// What a chapter does not change is the same file, so that a diff between two
+// chapters shows what is new.
+func TestWhatStaysIsTheSame(t *testing.T) {
+	const part0, part1 = "part0-setup", "part1-concurrency"
+	const part2, part3 = "part2-shutdown", "part3-errors"
+	for name, same := range map[string][]string{
+		"message.go":           {part0, part1, part2, part3},
+		"memory.go":            {part1, part2, part3},
+		"broker_test.go":       {part1, part2, part3},
+		"broker.go":            {part1, part2},
+		"lease.go":             {part1, part2},
+		"publisher.go":         {part2, part3},
+		"inflight.go":          {part2, part3},
+		"stop.go":              {part2, part3},
+		"signals.go":           {part2, part3},
+		"signals_test.go":      {part2, part3},
+		"signals_unix_test.go": {part2, part3},
+	} {
+		for _, chapter := range same[1:] {
+			assert.Equal(t, read(t, same[0], name), read(t, chapter, name),
+				"%s differs between %s and %s", name, same[0], chapter)
+		}
+	}
+}
+
 // Every lesson is there in code, proof, text, recorded outputs, in the list of
 // its chapter and in the index of the README.
 func TestLessonsAreComplete(t *testing.T) {

@@ -42,10 +42,11 @@ type sceneRun struct {
 // A verdict closes a run: one line that says in numbers what happened.
 type verdict struct {
 	text   string
-	failed bool // as the lesson says that the mistake does
+	failed bool // in the way that the lesson says the mistake does
 }
 
-// runs lets each of the functions play a scene.
+// runs returns a run for each of the functions: it calls play with the
+// function.
 func runs[F any](
 	play func(context.Context, *scene, F) verdict, functions ...F,
 ) (list []sceneRun) {
@@ -137,7 +138,7 @@ func (s *scene) work(what string, takes time.Duration) workFunc {
 	}
 }
 
-// when returns at what times work was done so far, since the start.
+// when returns the times, since the start, at which work was done.
 func (s *scene) when(what string) []time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -158,7 +159,7 @@ func (e usageError) Error() string { return string(e) }
 func (e usageError) ExitStatus() int { return 2 }
 
 // errBroken is returned by a mistake that did not fail, or a fix that did.
-var errBroken = errors.New("that is not what the lesson promises")
+var errBroken = errors.New("the run did not do what the lesson promises")
 
 // status returns the exit status for the error that run returned. An error may
 // have a status of its own. Among joined errors, a plain failure decides: 1.
@@ -211,7 +212,7 @@ func parse(
 }
 
 // command does what the words say: lessons, mistake N or fix N. It blocks until
-// the last run has ended. Of the flags, only the seed means something to it.
+// the last run has ended. The only flag that it accepts is -seed.
 func command(
 	ctx context.Context, out io.Writer, flags *flag.FlagSet, words []string,
 ) (err error) {
@@ -255,9 +256,9 @@ func list(out io.Writer) {
 	fmt.Fprintln(out, "    * enough for a one-day course")
 }
 
-// perform runs one side of a lesson. It names each run before, and gives its
-// verdict after. It returns errBroken if a mistake did not fail or a fix did,
-// and gives no verdict on a run that was interrupted.
+// perform runs one side of a lesson. It prints the name of each run, then its
+// output, then the verdict. It returns errBroken if a mistake did not fail or a
+// fix did, and gives no verdict on a run that was interrupted.
 func (l lesson) perform(
 	ctx context.Context, out io.Writer, seed uint64, side string,
 ) (err error) {
@@ -279,7 +280,7 @@ func (l lesson) perform(
 			if err != nil {
 				return err
 			}
-			v = r.child.sum(endings)
+			v = r.child.verdictOn(endings)
 		} else {
 			s := newScene(out, seed)
 			v = r.play(ctx, s)
@@ -297,7 +298,8 @@ func (l lesson) perform(
 }
 
 // An output is where a program prints. It remembers the first write that
-// failed. Goroutines that a run has left behind may print beside its verdict.
+// failed. It is safe for concurrent use, because goroutines that a run has left
+// behind may still print.
 type output struct {
 	to      io.Writer
 	mu      sync.Mutex

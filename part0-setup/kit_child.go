@@ -20,10 +20,10 @@ import (
 // A child says how a run gets a process of its own. A process that dies can't
 // give a verdict, so the one that started it does.
 type child struct {
-	verdict func([]ending) verdict // nil is died
-	runs    int                    // how often, for a share; 0 is once
-	race    bool                   // with the race detector
-	alone   bool                   // it has no other goroutine than ours
+	verdict func([]ending) verdict // nil means died
+	runs    int                    // how many processes; 0 means one
+	race    bool                   // built with the race detector
+	alone   bool                   // no goroutine runs beside that of the run
 
 	// onLine is called for each line that it prints, and may send it a signal.
 	onLine func(line string, p *os.Process)
@@ -51,8 +51,8 @@ func (c *child) note() string {
 	return fmt.Sprintf("watching for %v at most\n", childTime)
 }
 
-// sum returns the verdict on what became of the processes.
-func (c *child) sum(endings []ending) verdict {
+// verdictOn returns the verdict on what became of the processes.
+func (c *child) verdictOn(endings []ending) verdict {
 	if c.verdict == nil {
 		return died(endings)
 	}
@@ -82,12 +82,12 @@ func died(endings []ending) verdict {
 // childEnv is set in a child: to the number of its run, if it has one.
 const childEnv = "MAYHEM_CHILD"
 
-// aloneEnv follows the number of a run that has no other goroutine.
-const aloneEnv = " alone"
+// aloneSuffix follows the number of a run that has no other goroutine.
+const aloneSuffix = " alone"
 
 // ourRun returns the number of our run, if we are a child that has one.
 func ourRun() (i int, ok bool) {
-	i, err := strconv.Atoi(strings.TrimSuffix(os.Getenv(childEnv), aloneEnv))
+	i, err := strconv.Atoi(strings.TrimSuffix(os.Getenv(childEnv), aloneSuffix))
 	return i, err == nil
 }
 
@@ -137,7 +137,7 @@ func build(dir string, args ...string) (path string, err error) {
 // behind. It returns at once; its goroutine lasts as long as the process.
 func endWithParent() {
 	env := os.Getenv(childEnv)
-	if env == "" || strings.HasSuffix(env, aloneEnv) {
+	if env == "" || strings.HasSuffix(env, aloneSuffix) {
 		return // a goroutine that reads input would hide a deadlock
 	}
 	go func() {
@@ -149,10 +149,9 @@ func endWithParent() {
 // errGrandchild stops what could become a fork bomb.
 var errGrandchild = errors.New("a child does not start a child")
 
-// watch has a process do run number i of what the arguments say, as often as
-// the child says, and returns what became of each. It relays what a single one
-// prints. It blocks until the last has ended, and kills those that hang. In a
-// child it refuses.
+// watch does run number i of a command in child processes, c.runs of them, and
+// returns how each ended. The output of a single one is passed on. It blocks
+// until the last has ended, and kills those that hang. A child may not call it.
 func (c *child) watch(
 	ctx context.Context, out io.Writer, i int, args ...string,
 ) (endings []ending, err error) {
@@ -177,7 +176,7 @@ func (c *child) watch(
 	return endings, nil
 }
 
-// watchOne has one process do it.
+// watchOne does it in one process.
 func (c *child) watchOne(
 	ctx context.Context, out io.Writer, path string, i int, args []string,
 ) (e ending, err error) {
@@ -186,7 +185,7 @@ func (c *child) watchOne(
 	cmd := exec.CommandContext(ctx, path, args...)
 	env := fmt.Sprintf("%s=%d", childEnv, i)
 	if c.alone {
-		env += aloneEnv
+		env += aloneSuffix
 	} else if _, err = cmd.StdinPipe(); err != nil { // open to the end
 		return e, err
 	}

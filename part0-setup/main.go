@@ -48,22 +48,22 @@ func main() {
 	}
 }
 
-// A config is what the flags of the service say.
+// A config holds the values of the flags.
 type config struct {
 	seed uint64
 	n    int // messages to publish; 0 is without end
 }
 
 // run does what the arguments say, and blocks until that is done. It returns a
-// usageError if they say nothing that it knows.
+// usageError if it doesn't understand them.
 func run(ctx context.Context, args []string, w io.Writer) (err error) {
 	endWithParent()
 	out := &output{to: w}
 	defer func() { err = errors.Join(err, out.failed()) }()
 	var c config
 	flags := flag.NewFlagSet("part0-setup", flag.ContinueOnError)
-	flags.Uint64Var(&c.seed, "seed", 1, "the same `SEED` makes the same run")
-	flags.IntVar(&c.n, "n", 0, "publish `N` messages, then end (0: go on)")
+	flags.Uint64Var(&c.seed, "seed", 1, "the same `SEED` gives the same run")
+	flags.IntVar(&c.n, "n", 0, "publish `N` messages, then end (0: no limit)")
 	words, err := parse(flags, args, out)
 	switch {
 	case err != nil:

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// What a queue answers, beside a message.
+// What Receive returns instead of a message.
 var (
 	errNothing = errors.New("no message yet")
 	errClosed  = errors.New("closed and empty")
@@ -26,10 +26,11 @@ type queue interface {
 	// it, once, after the last message.
 	Close()
 
-	// Receive asks for a message. The broker waits until it has one, for that
-	// long at most, and then answers errNothing. It answers errClosed when
-	// there will be none any more. Don't cancel ctx while the broker waits: if
-	// it has handed out a message by then, nobody has it until its lease ends.
+	// Receive asks for a message. The broker waits until it has one, but not
+	// longer than wait: then Receive returns errNothing. It returns errClosed
+	// when the queue is closed and every message settled. Don't cancel ctx
+	// while the broker waits: if it has handed out a message by then, no
+	// consumer has it until its lease ends.
 	Receive(ctx context.Context, wait time.Duration) (*Delivery, error)
 }
 
@@ -42,7 +43,7 @@ type Delivery struct {
 	verbs
 }
 
-// What a verb returns if it comes too late, beside the errors of the way there.
+// What a verb returns if it comes too late, besides network errors.
 var (
 	errSettled   = errors.New("already settled")
 	errLeaseLost = errors.New("lease lost")

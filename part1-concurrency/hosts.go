@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// simulate returns work that takes up to that long, because a mock chaos monkey
-// has no hosts. The seed and the message decide how long.
+// simulate returns work that only takes time, because a mock chaos monkey has
+// no hosts: at most longest, depending on the seed and the message.
 func simulate(
 	log *slog.Logger, seed uint64, what string, longest time.Duration,
 ) workFunc {

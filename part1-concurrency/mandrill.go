@@ -11,7 +11,7 @@ import (
 )
 
 // Mandrill restarts hosts for whoever asks. Set the fields of the first group.
-// The others have defaults, which stand beside them.
+// Those of the second have defaults, given in the comments.
 type Mandrill struct {
 	queue   queue
 	lease   time.Duration // of a message, as the broker has it
@@ -21,6 +21,7 @@ type Mandrill struct {
 	slots int // messages in progress at a time: 8
 }
 
+// setDefaults gives fields that are zero their defaults.
 func (m *Mandrill) setDefaults() {
 	m.slots = cmp.Or(m.slots, 8)
 }

@@ -127,7 +127,7 @@ func TestMandrillReceiveFails(t *testing.T) {
 	})
 }
 
-// One failed extension of many does not lose a lease.
+// A single failed extension does not lose the lease.
 func TestMandrillOneExtensionFails(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := newScene(t.Output(), 1)

@@ -49,7 +49,7 @@ func assertAbandoned(t *testing.T, err error, want ...string) {
 	t.Helper()
 	abandoned, ok := errors.AsType[*abandonedError](err)
 	if assert.True(t, ok, "want an abandonedError, got %v", err) {
-		assert.Equal(t, want, abandoned.names, "names of the abandoned")
+		assert.Equal(t, want, abandoned.ids, "abandoned")
 	}
 }
 

@@ -48,13 +48,14 @@ func main() {
 	ctx := listen(newLog(os.Stdout))
 	err := run(ctx, os.Args[1:], os.Stdout)
 	if code := status(err); code != 0 {
-		time.AfterFunc(time.Second, func() { os.Exit(code) }) // stderr blocks
+		// Not even a stderr that blocks keeps us here.
+		time.AfterFunc(time.Second, func() { os.Exit(code) })
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(code)
 	}
 }
 
-// A config is what the flags of the service say.
+// A config holds the values of the flags.
 type config struct {
 	seed   uint64
 	n      int           // messages to publish; 0 is without end
@@ -64,15 +65,15 @@ type config struct {
 }
 
 // run does what the arguments say, and blocks until that is done. It returns a
-// usageError if they say nothing that it knows.
+// usageError if it doesn't understand them.
 func run(ctx context.Context, args []string, w io.Writer) (err error) {
 	endWithParent()
 	out := &output{to: w}
 	defer func() { err = errors.Join(err, out.failed()) }()
 	var c config
 	flags := flag.NewFlagSet("part2-shutdown", flag.ContinueOnError)
-	flags.Uint64Var(&c.seed, "seed", 1, "the same `SEED` makes the same run")
-	flags.IntVar(&c.n, "n", 0, "publish `N` messages, then end (0: go on)")
+	flags.Uint64Var(&c.seed, "seed", 1, "the same `SEED` gives the same run")
+	flags.IntVar(&c.n, "n", 0, "publish `N` messages, then end (0: no limit)")
 	flags.DurationVar(&c.drain, "drain", 5*time.Second,
 		"when stopped, give the work in progress `TIME` to end")
 	flags.IntVar(&c.stuck, "stuck", 0,
@@ -117,11 +118,12 @@ func newLog(out io.Writer) *slog.Logger {
 	}))
 }
 
+// errConsumerFailed is the cause when the consumer stops the publisher.
 var errConsumerFailed = errors.New("the consumer has failed")
 
-// serve runs the service with a publisher that keeps it busy. It blocks until
-// all n messages are settled, or until ctx has ended and the service has
-// stopped. Its last line says how many messages are in which state.
+// serve runs the service with a publisher that keeps it busy. It returns when
+// all n messages are settled, or when the service has stopped because ctx ended
+// or the consumer failed. Its last line counts the messages by state.
 func serve(ctx context.Context, out io.Writer, c config) error {
 	log := newLog(out)
 	b := newBroker(log, 2*time.Second, 100)
@@ -145,7 +147,7 @@ func serve(ctx context.Context, out io.Writer, c config) error {
 	})
 	g.Go(func() error {
 		if ran = m.Run(ctx); ran != nil {
-			return errConsumerFailed // to the publisher that is enough
+			return errConsumerFailed // not ran: publish would return it, too
 		}
 		return nil
 	})

@@ -13,7 +13,7 @@ import (
 )
 
 // Mandrill restarts hosts for whoever asks. Set the fields of the first group.
-// The others have defaults, which stand beside them.
+// Those of the second have defaults, given in the comments.
 type Mandrill struct {
 	log     *slog.Logger
 	queue   queue
@@ -29,6 +29,7 @@ type Mandrill struct {
 	forced   atomic.Bool // work was still in progress when it was cancelled
 }
 
+// setDefaults gives fields that are zero their defaults.
 func (m *Mandrill) setDefaults() {
 	m.slots = cmp.Or(m.slots, 8)
 	m.drain = cmp.Or(m.drain, 5*time.Second)

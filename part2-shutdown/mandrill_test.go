@@ -211,8 +211,8 @@ func TestMandrillDoubts(t *testing.T) {
 	}
 }
 
-// A delivery in doubt ends with its lease, or when the message comes again. The
-// end of one delivery touches no other.
+// A delivery in doubt ends with its lease, or when the message is delivered
+// again. The end of one delivery touches no other.
 func TestInFlight(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		delivery := func(n, attempt int) *Delivery {
@@ -220,15 +220,15 @@ func TestInFlight(t *testing.T) {
 		}
 		first, ninth, tenth := delivery(1, 1), delivery(9, 1), delivery(10, 1)
 		var f inFlight
-		assert.Empty(t, f.names())
+		assert.Empty(t, f.ids())
 		for _, d := range []*Delivery{first, tenth, ninth, {}} {
 			f.begin(d)
 		}
-		assert.Equal(t, []string{"", "m1", "m9", "m10"}, f.names())
+		assert.Equal(t, []string{"", "m1", "m9", "m10"}, f.ids())
 		f.end(ninth, nil, time.Second)
 		f.end(first, errNoAnswer, time.Second)
 		f.end(tenth, errNoAnswer, time.Second)
-		assert.Equal(t, []string{"", "m1", "m10"}, f.names(), "two in doubt")
+		assert.Equal(t, []string{"", "m1", "m10"}, f.ids(), "two in doubt")
 
 		time.Sleep(time.Second / 2)
 		second := delivery(1, 2)
@@ -236,14 +236,14 @@ func TestInFlight(t *testing.T) {
 		assert.Equal(t, 3, f.count(), "the first is not in doubt any more")
 		f.end(second, errNoAnswer, time.Second)
 		time.Sleep(time.Second/2 - 1)
-		assert.Equal(t, []string{"", "m1", "m10"}, f.names(), "in doubt")
+		assert.Equal(t, []string{"", "m1", "m10"}, f.ids(), "in doubt")
 		time.Sleep(1 * time.Nanosecond)
 		synctest.Wait()
-		assert.Equal(t, []string{"", "m1"}, f.names(), "the second in doubt")
+		assert.Equal(t, []string{"", "m1"}, f.ids(), "the second in doubt")
 		third := delivery(1, 3)
 		f.begin(third)
 		f.end(third, nil, time.Second)
-		assert.Equal(t, []string{""}, f.names(), "settled in the end")
+		assert.Equal(t, []string{""}, f.ids(), "settled in the end")
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		assert.Len(t, f.open, 1)
@@ -338,7 +338,7 @@ func TestMandrillSettledElsewhere(t *testing.T) {
 	})
 }
 
-// One failed extension of many does not lose a lease.
+// A single failed extension does not lose the lease.
 func TestMandrillOneExtensionFails(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := newScene(t.Output(), 1)

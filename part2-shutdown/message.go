@@ -30,10 +30,9 @@ func newMessage(seed uint64, n int) Message {
 // its context ends, it should return soon.
 type workFunc func(context.Context, Message) error
 
-// random returns a source of numbers that depends on the seed and on what they
-// are for, and on nothing else. If all goroutines drew from one shared source,
-// each would get other numbers in every run: those that are left when its turn
-// comes.
+// random returns a source of numbers that depends only on the seed and on what
+// they are for. With one shared source, the numbers that a goroutine gets would
+// depend on the order in which the goroutines run.
 func random(seed uint64, what ...string) *rand.Rand {
 	h := fnv.New64a()
 	for _, s := range what {

@@ -210,7 +210,7 @@ func play(t *testing.T, sc scenario) *played {
 // names returns the messages that Run has named as abandoned.
 func (p *played) names() []string {
 	if e, ok := errors.AsType[*abandonedError](p.err); ok {
-		return e.names
+		return e.ids
 	}
 	return nil
 }

@@ -33,5 +33,6 @@ func (m *Mandrill) poll(
 	return m.queue.Receive(ctx, wait)
 }
 
-// answerTime is how long the broker may take to answer a poll, beside the wait.
+// answerTime is how long the broker may take to answer a poll, on top of the
+// wait. A shorter lease bounds it further.
 const answerTime = 5 * time.Second

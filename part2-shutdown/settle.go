@@ -16,9 +16,9 @@ const (
 	toGiveBack outcome = "give back" // another consumer can have it at once
 )
 
-// settle carries out what becomes of a message. It returns an error if the
-// broker may not have heard it. It is no failure that the lease is lost, or
-// that the message is settled already.
+// settle tells the broker what becomes of a message. It returns an error if the
+// broker may not have received that. A lost lease is not an error, nor is a
+// message that is already settled.
 func (m *Mandrill) settle(
 	ctx context.Context, d *Delivery, do outcome,
 ) (err error) {

@@ -34,9 +34,9 @@ func listen(log *slog.Logger) context.Context {
 // kernel and from the shell.
 const echo = 100 * time.Millisecond
 
-// relay waits for a signal and cancels with it. After the echo it calls stop,
-// and then says so: after that line a second signal kills, every time. Its
-// goroutine lasts until then, or as long as the process.
+// relay waits for a signal and cancels, with the signal as the cause. After the
+// echo it calls stop, so that the next signal kills the process, and logs that.
+// If no signal comes, its goroutine lasts as long as the process.
 func relay(
 	log *slog.Logger, heard <-chan os.Signal,
 	cancel context.CancelCauseFunc, stop func(),
@@ -48,7 +48,7 @@ func relay(
 }
 
 // errOverdue says that the service did not stop within its budget. Something
-// blocks that should not: a log that nobody reads, say.
+// blocks that should not: a log whose reader has stopped reading, for example.
 var errOverdue = errors.New("still not stopped: exiting anyway")
 
 // inTime calls f and returns what it returns, unless it takes longer than the

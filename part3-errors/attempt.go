@@ -17,8 +17,8 @@ func (m *Mandrill) saveAndRestart(
 	defer release()
 	saved, restarted = errNoResult, errNoResult
 	var work sync.WaitGroup
-	work.Go(func() { saved = m.attempt(ctx, d, m.save) })
-	work.Go(func() { restarted = m.attempt(ctx, d, m.restart) })
+	work.Go(func() { saved = m.try(ctx, d, m.save) })
+	work.Go(func() { restarted = m.try(ctx, d, m.restart) })
 	work.Wait()
 	if errors.Is(context.Cause(ctx), errDrainDeadline) {
 		m.forced.Store(true)
@@ -26,11 +26,11 @@ func (m *Mandrill) saveAndRestart(
 	return saved, restarted
 }
 
-// attempt does work once, contained. If our context has ended, whatever the
+// try does work once, contained. If our context has ended, whatever the
 // work returns counts as a consequence of that, because a library may report a
 // cancellation in words of its own. A permanent error and a panic stay what
 // they are.
-func (m *Mandrill) attempt(
+func (m *Mandrill) try(
 	ctx context.Context, d *Delivery, work workFunc,
 ) error {
 	err := contain(func() error { return work(ctx, d.Message) })

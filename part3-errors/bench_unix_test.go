@@ -100,7 +100,7 @@ func BenchmarkStop10000(b *testing.B) {
 		stop(errStopped)
 		<-ended
 		cpu += cpuTime() - before
-		abandoned += len(m.inFlight.names())
+		abandoned += len(m.inFlight.ids())
 	}
 	b.ReportMetric(float64(abandoned)/float64(b.N), "abandoned")
 	b.ReportMetric(float64(cpu.Milliseconds())/float64(b.N), "cpu-ms/stop")

@@ -14,11 +14,11 @@ import (
 // that comes back from the work does not.
 var errTimedOut = errors.New("timed out")
 
-// errNoResult is the result of work that has not returned. Work that ends its
-// goroutine never does.
+// errNoResult is the result of work that has not returned. It stays the result
+// if the work calls runtime.Goexit.
 var errNoResult = errors.New("it did not return")
 
-// A permanentError is a failure that another attempt will not mend.
+// A permanentError is a failure that a retry won't mend.
 type permanentError struct{ error }
 
 func (e permanentError) Unwrap() error { return e.error }
@@ -70,7 +70,7 @@ func contain(f func() error) (err error) {
 	}()
 	if err = f(); err != nil {
 		// The methods of an error may panic as well: on a nil pointer, say.
-		// Later we are not contained, so we call them here.
+		// We call them here, because later calls are not contained.
 		_, _ = err.Error(), errors.Is(err, errNoResult)
 		_, _ = errors.AsType[*panicError](err)
 	}

@@ -25,6 +25,7 @@ type memoryCounter struct {
 	counts map[string]*count
 }
 
+// A count is that of one message.
 type count struct {
 	failures int
 	expire   *time.Timer
@@ -64,8 +65,8 @@ func (c *memoryCounter) forget(_ context.Context, id string) error {
 	return nil
 }
 
-// countFailure counts a failure and returns how many there are. If it can't
-// tell, that is one: the bound on deliveries still holds.
+// countFailure counts a failure and returns how many there are. If the counter
+// fails, it returns 1: the bound on deliveries still holds.
 func (m *Mandrill) countFailure(ctx context.Context, d *Delivery) int {
 	ctx, cancel := m.settling(ctx)
 	defer cancel()
@@ -82,6 +83,6 @@ func (m *Mandrill) forgetFailures(ctx context.Context, d *Delivery) {
 	ctx, cancel := m.settling(ctx)
 	defer cancel()
 	if err := m.failures.forget(ctx, d.ID); err != nil {
-		m.log.Warn("failures not forgotten", "id", d.ID, "err", oneLine(err))
+		m.log.Warn("failure count not dropped", "id", d.ID, "err", oneLine(err))
 	}
 }

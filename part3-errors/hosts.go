@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// simulate returns work that takes up to that long, because a mock chaos monkey
-// has no hosts. The seed and the message decide how long.
+// simulate returns work that only takes time, because a mock chaos monkey has
+// no hosts: at most longest, depending on the seed and the message.
 func simulate(
 	log *slog.Logger, seed uint64, what string, longest time.Duration,
 ) workFunc {
@@ -29,7 +29,8 @@ func simulate(
 }
 
 // hanging returns work that hangs for every nth message, or for none if n is 0.
-// Then nothing but the end of the channel ends it, not even its context.
+// It ignores its context and returns only when end is closed; a nil end never
+// is.
 func hanging(work workFunc, n int, end <-chan struct{}) workFunc {
 	return func(ctx context.Context, msg Message) error {
 		i, err := strconv.Atoi(strings.TrimPrefix(msg.ID, "m"))
@@ -41,11 +42,12 @@ func hanging(work workFunc, n int, end <-chan struct{}) workFunc {
 	}
 }
 
-// errUnreachable is what every call to a broker returns during an outage.
+// errUnreachable is what a consumer's calls to the broker return during an
+// outage. Publishing goes on.
 var errUnreachable = errors.New("broker out of reach")
 
-// outage returns how a broker fails that is out of reach for that long, for
-// ever if it is negative. The outage begins a second from now.
+// outage returns a fail function for a broker that can't be reached for d, or
+// for ever if d is negative. The outage begins in a second.
 func outage(d time.Duration) func(verb, id string) (did bool, err error) {
 	begin := time.Now().Add(time.Second)
 	return func(string, string) (bool, error) {

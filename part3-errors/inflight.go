@@ -57,15 +57,15 @@ func (f *inFlight) count() int {
 	return len(f.open)
 }
 
-// names returns their messages, in order: m9 before m10.
-func (f *inFlight) names() (names []string) {
+// ids returns the IDs of the messages in flight or in doubt: m9 before m10.
+func (f *inFlight) ids() (ids []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for d := range f.open {
-		names = append(names, d.ID)
+		ids = append(ids, d.ID)
 	}
-	slices.SortFunc(names, func(a, b string) int {
+	slices.SortFunc(ids, func(a, b string) int {
 		return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
 	})
-	return slices.Compact(names)
+	return slices.Compact(ids)
 }

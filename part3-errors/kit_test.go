@@ -69,11 +69,10 @@ func needRace(t *testing.T) {
 	}
 }
 
-// inBubble runs f in virtual time, and ends it after an hour of that: a ticker
-// that nobody stops would keep a bubble going for ever. After a minute of real
-// time it ends as well, because virtual time stands still while a goroutine
-// waits for a mutex, a file or the network: that is not a wait that a bubble
-// knows how to skip.
+// inBubble runs f in virtual time. It panics after a virtual hour, because a
+// ticker that is never stopped keeps a bubble going for ever. It also panics
+// after a real minute: virtual time stands still while a goroutine waits for a
+// mutex, a file or the network.
 func inBubble(t *testing.T, f func(*testing.T)) {
 	t.Helper()
 	defer time.AfterFunc(bubbleTime, func() {
@@ -361,7 +360,7 @@ func TestRealTimeRun(t *testing.T) {
 		outputOf(t, list, "fix", "99"))
 }
 
-// A run that was interrupted has no verdict, and is no success.
+// A run that was interrupted has no verdict, and counts as a failure.
 func TestInterruptedLesson(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	play := func(context.Context, *scene) verdict {
@@ -398,7 +397,7 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// What nobody can read is a failure: a full disk, for example.
+// A write that fails is a failure of the run: the disk is full, for example.
 func TestOutputFails(t *testing.T) {
 	full := errors.New("no space left on device")
 	err := run(t.Context(), []string{"lessons"}, writer(
@@ -417,7 +416,7 @@ func (w writer) Write(p []byte) (int, error) { return w(p) }
 const selfEnv = "MAYHEM_SELF"
 
 // A child that hangs is killed. Here the child is this very test, in a process
-// of its own. If nobody killed it, it would end by itself, with status 0.
+// of its own. If watch did not kill it, it would end by itself, with status 0.
 func TestHangingChild(t *testing.T) {
 	if os.Getenv(selfEnv) == "hang" {
 		time.Sleep(time.Minute)
@@ -428,7 +427,7 @@ func TestHangingChild(t *testing.T) {
 	assert.Equal(t, -1, e.code, "exit status of a killed process")
 }
 
-// A child starts no child, or a mistake in the kit would start ever more.
+// A child may not start a child, or a bug in the kit could become a fork bomb.
 func TestNoGrandchildren(t *testing.T) {
 	if os.Getenv(selfEnv) == "multiply" {
 		_, err := (&child{}).watch(t.Context(), io.Discard, 0, "lessons")

@@ -17,9 +17,9 @@ import (
 // a pessimistic one: a lease counts from the moment before we asked for it, and
 // an extension from the moment before we sent it, if it was confirmed.
 //
-// The caller must call release, and may read d.until and settle after that. We
-// don't wait for an extension then, unless one ignores its context for longer
-// than the lease.
+// The caller must call release, and may read d.until and settle after that.
+// release cancels an extension in progress and waits for it to return, but not
+// longer than the lease: then the extension is left behind.
 func keepLease(
 	ctx context.Context, log *slog.Logger, d *Delivery, lease time.Duration,
 ) (leased context.Context, release func()) {
@@ -52,7 +52,7 @@ func extendAgain(
 	defer over.Stop()
 	var sent time.Time    // when the extension under way was sent
 	var answer chan error // to it; nil if none is under way
-	ended := ctx.Done()   // nil once we know
+	ended := ctx.Done()   // nil once we have seen it
 	for ended != nil || answer != nil {
 		select {
 		case <-ended:
@@ -75,7 +75,7 @@ func extendAgain(
 				log.Warn("lease lost", "id", d.ID, "attempt", d.Attempt,
 					"err", oneLine(err))
 				return errLeaseLost
-			case ended != nil: // we did not call it off
+			case ended != nil: // we did not cancel it
 				logPanic(log, err, "id", d.ID, "attempt", d.Attempt)
 				log.Warn("not extended", "id", d.ID, "attempt", d.Attempt,
 					"err", oneLine(err))

@@ -17,8 +17,8 @@ type database interface {
 	markDone(ctx context.Context, what string) error
 }
 
-// A memoryDatabase lives in memory, grows, and is gone with the process. The
-// zero value is ready to use.
+// A memoryDatabase is lost when the process exits, and never forgets anything
+// before. The zero value is ready to use.
 type memoryDatabase struct {
 	mu   sync.Mutex
 	done map[string]bool
@@ -42,10 +42,10 @@ func (db *memoryDatabase) markDone(_ context.Context, what string) error {
 	return nil
 }
 
-// A ledger keeps work from being done again once it is known to be done, so
-// that a message that is delivered twice is not. It knows what the database
-// knows: work that succeeded without a word, because its answer was lost or the
-// process died, is done again. Work should be idempotent for that reason.
+// A ledger keeps work from being repeated when a message is delivered twice. It
+// knows only what is in the database: if the work succeeds but its answer is
+// lost, or the process dies before markDone, the work is done again. So work
+// should be idempotent.
 type ledger struct {
 	db database
 
@@ -53,20 +53,21 @@ type ledger struct {
 	turns map[string]*turn
 }
 
-// A turn is what the callers for one piece of work take one after the other.
+// A turn is a lock that the callers for one piece of work take one after the
+// other.
 type turn struct {
 	taken   chan struct{} // holds a value while a caller has it
 	callers int           // that have it or wait for it; the lock guards it
 }
 
-// errInProgress is returned to a caller that has waited in vain for another.
+// errInProgress is returned if ctx ends while another caller is working.
 var errInProgress = errors.New("still in progress elsewhere")
 
 // markTime is how long the database may take to mark something as done.
 const markTime = 2 * time.Second
 
-// once returns work that is not repeated for a message. A caller waits while
-// another one is working, and then has nothing to do if that succeeded.
+// once returns work that is skipped if it was already done for the message. A
+// caller waits while another one is working.
 func (l *ledger) once(what string, work workFunc) workFunc {
 	return func(ctx context.Context, msg Message) error {
 		what := what + " " + msg.ID
@@ -78,7 +79,7 @@ func (l *ledger) once(what string, work workFunc) workFunc {
 		case <-ctx.Done():
 			return errInProgress
 		}
-		if ctx.Err() != nil { // the turn and the end may come together
+		if ctx.Err() != nil { // select may take the turn all the same
 			return context.Cause(ctx)
 		}
 		if done, err := l.db.isDone(ctx, what); done || err != nil {
@@ -95,7 +96,7 @@ func (l *ledger) once(what string, work workFunc) workFunc {
 	}
 }
 
-// join returns the turn for some work, and leave drops it with the last caller.
+// join returns the turn for some work.
 func (l *ledger) join(what string) *turn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -111,6 +112,7 @@ func (l *ledger) join(what string) *turn {
 	return t
 }
 
+// leave drops a turn when its last caller leaves.
 func (l *ledger) leave(what string, t *turn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

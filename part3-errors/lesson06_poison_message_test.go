@@ -86,7 +86,7 @@ func TestLesson06Service(t *testing.T) {
 		b := newBroker(s.log, time.Minute, 1)
 		publish(t.Context(), b, s.seed, 1, 0)
 		m := newMandrill(b, func(m *Mandrill) {
-			m.attempts, m.pause = 5, 50*time.Millisecond
+			m.maxFailures, m.pause = 5, 50*time.Millisecond
 			m.restart = func(context.Context, Message) error {
 				time.Sleep(time.Millisecond)
 				return errRefused

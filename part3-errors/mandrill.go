@@ -13,7 +13,7 @@ import (
 )
 
 // Mandrill restarts hosts for whoever asks. Set the fields of the first group.
-// The others have defaults, which stand beside them.
+// Those of the second have defaults, given in the comments.
 type Mandrill struct {
 	log     *slog.Logger
 	queue   queue
@@ -21,28 +21,29 @@ type Mandrill struct {
 	save    workFunc
 	restart workFunc
 
-	slots      int           // messages in progress at a time: 8
-	drain      time.Duration // see stop: 5s
-	grace      time.Duration // see stop: 1s
-	timeout    time.Duration // of an attempt, which is one delivery: 10s
-	attempts   int           // that fail before a dead letter: 8
-	deliveries int           // before a dead letter, whatever they came to: 16
-	pause      time.Duration // after the first failure, see backoff: 1s
-	giveUp     time.Duration // how long the queue may fail, see receive: 60s
-	seed       uint64        // of what backoff draws
-	failures   counter       // in memory
+	slots         int           // messages in progress at a time: 8
+	drain         time.Duration // see stop: 5s
+	grace         time.Duration // see stop: 1s
+	timeout       time.Duration // of an attempt, which is one delivery: 10s
+	maxFailures   int           // before a dead letter: 8
+	maxDeliveries int           // before a dead letter, failed or not: 16
+	pause         time.Duration // after the first failure, see backoff: 1s
+	giveUp        time.Duration // how long the queue may fail, see receive: 60s
+	seed          uint64        // for the random part of backoff
+	failures      counter       // in memory
 
 	inFlight inFlight
 	forced   atomic.Bool // work was still in progress when it was cancelled
 }
 
+// setDefaults gives fields that are zero their defaults.
 func (m *Mandrill) setDefaults() {
 	m.slots = cmp.Or(m.slots, 8)
 	m.drain = cmp.Or(m.drain, 5*time.Second)
 	m.grace = cmp.Or(m.grace, time.Second)
 	m.timeout = cmp.Or(m.timeout, 10*time.Second)
-	m.attempts = cmp.Or(m.attempts, 8)
-	m.deliveries = cmp.Or(m.deliveries, 16)
+	m.maxFailures = cmp.Or(m.maxFailures, 8)
+	m.maxDeliveries = cmp.Or(m.maxDeliveries, 16)
 	m.pause = cmp.Or(m.pause, time.Second)
 	m.giveUp = cmp.Or(m.giveUp, 60*time.Second)
 	m.failures = cmp.Or(m.failures, counter(&memoryCounter{}))
@@ -100,7 +101,7 @@ func (m *Mandrill) pull(
 				m.settle(work, d, do, why)
 				return nil
 			})
-			if err != nil { // a mistake of ours: the lease will run out
+			if err != nil { // a panic in our own code: the lease will run out
 				logPanic(m.log, err, "id", d.ID, "attempt", d.Attempt)
 				m.inFlight.end(d, err, m.lease)
 			}
@@ -113,7 +114,7 @@ func (m *Mandrill) pull(
 func (m *Mandrill) handle(
 	ctx context.Context, d *Delivery,
 ) (do outcome, why error) {
-	if d.Attempt > m.deliveries {
+	if d.Attempt > m.maxDeliveries {
 		return toDeadLetter, errTooOften
 	}
 	saved, restarted := m.saveAndRestart(ctx, d)

@@ -212,7 +212,7 @@ func TestMandrillSurvivesAnOutage(t *testing.T) {
 	})
 }
 
-// A failed Receive may have handed out a message. It comes again.
+// A failed Receive may have handed out a message. It is delivered again.
 func TestMandrillReceiveLosesAMessage(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := newScene(t.Output(), 1)
@@ -236,8 +236,8 @@ func TestMandrillReceiveLosesAMessage(t *testing.T) {
 	})
 }
 
-// A broker that never answers a poll is given up as well: when an answer would
-// be worth nothing any more.
+// A broker that never answers a poll is given up on as well: when an answer
+// would be worth nothing any more.
 func TestMandrillPollHasATimeOut(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := newScene(t.Output(), 1)
@@ -254,7 +254,7 @@ func TestMandrillPollHasATimeOut(t *testing.T) {
 	})
 }
 
-// What is in progress when the broker is given up has the time of the drain.
+// Messages in progress when we give up on the broker still get the drain.
 func TestMandrillDrainsWhenItGivesUp(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := newScene(t.Output(), 1)
@@ -330,8 +330,8 @@ func TestMandrillZeroValues(t *testing.T) {
 }
 
 // No extension arrives, and the work takes longer than the lease: each delivery
-// restarts the host half, and none is a failure. The count of deliveries ends
-// it.
+// restarts half of the host, and none is a failure. The count of deliveries
+// ends it.
 func TestMandrillBoundsDeliveries(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := newScene(t.Output(), 1)
@@ -371,7 +371,7 @@ func TestMandrillHangs(t *testing.T) {
 		require.NoError(t, publish(t.Context(), b, 1, 2, 0))
 		done := ledger{db: &memoryDatabase{}}
 		m := newMandrill(b, func(m *Mandrill) {
-			m.slots, m.attempts = 2, 3
+			m.slots, m.maxFailures = 2, 3
 			m.restart = done.once("restarted", hanging(nothing, 2, hang))
 		})
 		err := m.Run(t.Context())
@@ -602,7 +602,7 @@ func TestMandrillExtendPanics(t *testing.T) {
 	})
 }
 
-// One failed extension of many does not lose a lease.
+// A single failed extension does not lose the lease.
 func TestMandrillOneExtensionFails(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := newScene(t.Output(), 1)
@@ -660,7 +660,7 @@ func TestMandrillAcksLate(t *testing.T) {
 }
 
 // A broker that does what it is told, and says that it failed, is asked again
-// and answers that the message is settled. So it is in nobody's doubt.
+// and answers that the message is settled. So the message is not in doubt.
 func TestMandrillAnswerLost(t *testing.T) {
 	for verb, tt := range map[string]struct {
 		restart workFunc
@@ -746,8 +746,8 @@ func TestMandrillDoubts(t *testing.T) {
 	}
 }
 
-// A delivery in doubt ends with its lease, or when the message comes again. The
-// end of one delivery touches no other.
+// A delivery in doubt ends with its lease, or when the message is delivered
+// again. The end of one delivery touches no other.
 func TestInFlight(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		delivery := func(n, attempt int) *Delivery {
@@ -755,15 +755,15 @@ func TestInFlight(t *testing.T) {
 		}
 		first, ninth, tenth := delivery(1, 1), delivery(9, 1), delivery(10, 1)
 		var f inFlight
-		assert.Empty(t, f.names())
+		assert.Empty(t, f.ids())
 		for _, d := range []*Delivery{first, tenth, ninth, {}} {
 			f.begin(d)
 		}
-		assert.Equal(t, []string{"", "m1", "m9", "m10"}, f.names())
+		assert.Equal(t, []string{"", "m1", "m9", "m10"}, f.ids())
 		f.end(ninth, nil, time.Second)
 		f.end(first, errNoAnswer, time.Second)
 		f.end(tenth, errNoAnswer, time.Second)
-		assert.Equal(t, []string{"", "m1", "m10"}, f.names(), "two in doubt")
+		assert.Equal(t, []string{"", "m1", "m10"}, f.ids(), "two in doubt")
 
 		time.Sleep(time.Second / 2)
 		second := delivery(1, 2)
@@ -771,14 +771,14 @@ func TestInFlight(t *testing.T) {
 		assert.Equal(t, 3, f.count(), "the first is not in doubt any more")
 		f.end(second, errNoAnswer, time.Second)
 		time.Sleep(time.Second/2 - 1)
-		assert.Equal(t, []string{"", "m1", "m10"}, f.names(), "in doubt")
+		assert.Equal(t, []string{"", "m1", "m10"}, f.ids(), "in doubt")
 		time.Sleep(1 * time.Nanosecond)
 		synctest.Wait()
-		assert.Equal(t, []string{"", "m1"}, f.names(), "the second in doubt")
+		assert.Equal(t, []string{"", "m1"}, f.ids(), "the second in doubt")
 		third := delivery(1, 3)
 		f.begin(third)
 		f.end(third, nil, time.Second)
-		assert.Equal(t, []string{""}, f.names(), "settled in the end")
+		assert.Equal(t, []string{""}, f.ids(), "settled in the end")
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		assert.Len(t, f.open, 1)
@@ -787,7 +787,7 @@ func TestInFlight(t *testing.T) {
 }
 
 // A panic in a handler itself costs one delivery: its lease runs out, and the
-// message comes again. It is in the log, with its stack.
+// message is delivered again. It is in the log, with its stack.
 func TestMandrillSurvivesItsHandlers(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		b := quietBroker(2*time.Second, 1)
@@ -828,7 +828,7 @@ func TestMandrillSurvivesItsLog(t *testing.T) {
 		b := quietBroker(2*time.Second, 1)
 		require.NoError(t, publish(t.Context(), b, 1, 1, 0))
 		m := newMandrill(b, func(m *Mandrill) {
-			m.restart, m.attempts = refused, 3
+			m.restart, m.maxFailures = refused, 3
 		})
 		m.log = slog.New(slog.NewTextHandler(writer(
 			func(p []byte) (int, error) {
@@ -863,7 +863,7 @@ func TestMandrillCounterFails(t *testing.T) {
 		assert.Contains(t, story[len(story)-1],
 			"dead-lettered #17: delivered too often")
 		assert.Equal(t, 16, log.count("failure not counted"))
-		assert.Equal(t, 1, log.count("failures not forgotten"))
+		assert.Equal(t, 1, log.count("failure count not dropped"))
 	})
 }
 
@@ -958,8 +958,8 @@ func failing(verb string, err error) func(string, string) (bool, error) {
 	}
 }
 
-// A broker that fails now and then is not given up: what counts is how long it
-// has failed without a break.
+// A broker that fails now and then is not given up on: what counts is how long
+// it has failed without a break.
 func TestMandrillFailsNowAndThen(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		b, calls := quietBroker(2*time.Second, 1), 0
@@ -989,7 +989,7 @@ func TestMandrillStopsInAPause(t *testing.T) {
 	})
 }
 
-// A client that panics in Receive has failed, no more.
+// A panic in Receive counts as one failed poll.
 func TestMandrillReceivePanics(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		b, calls := quietBroker(2*time.Second, 1), 0
@@ -1147,7 +1147,7 @@ func TestMandrillTells(t *testing.T) {
 	}
 }
 
-// Work that ends its goroutine has not done it, whichever of the two it is.
+// Work that ends its goroutine counts as failed, be it save or restart.
 func TestMandrillGoexit(t *testing.T) {
 	exit := func(context.Context, Message) error {
 		runtime.Goexit()
@@ -1161,7 +1161,7 @@ func TestMandrillGoexit(t *testing.T) {
 			b := quietBroker(2*time.Second, 1)
 			require.NoError(t, publish(t.Context(), b, 1, 1, 0))
 			m := newMandrill(b, func(m *Mandrill) {
-				m.attempts = 1
+				m.maxFailures = 1
 				set(m)
 			})
 			assert.NoError(t, m.Run(t.Context()))
@@ -1282,8 +1282,8 @@ func TestServiceSurvivesAnOutage(t *testing.T) {
 	assert.Greater(t, failures, 20)
 }
 
-// An ack gets no answer while its lease lasts. The message comes again, and its
-// second ack is confirmed. Then nothing is in doubt any more.
+// An ack gets no answer while its lease lasts. The message is delivered again,
+// and its second ack is confirmed. Then nothing is in doubt any more.
 func TestMandrillDoubtEndsWithTheNextDelivery(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := newScene(t.Output(), 1)
@@ -1326,7 +1326,7 @@ func TestMandrillRemembersFailures(t *testing.T) {
 			return false, nil
 		}
 		m := newMandrill(b, func(m *Mandrill) {
-			m.attempts, m.pause, m.restart = 3, time.Second, refused
+			m.maxFailures, m.pause, m.restart = 3, time.Second, refused
 		})
 		log := logTo(m)
 		assert.NoError(t, m.Run(t.Context()))

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// A broker is a queue in memory, and so in virtual time too: the teaching
+// A broker is a queue in memory, so it also works in virtual time: the teaching
 // broker. It delivers a message again when its lease has ended.
 //
-// It answers as a broker across a network does. It refuses a context that has
-// ended, because nothing is sent any more. What is cancelled on its way to us
-// is lost to us, but not to the broker, which has handed it out. It can be slow
-// and it can fail, and a call that fails may have done its work.
+// It behaves like a broker across a network. It refuses a context that has
+// ended. If a call is cancelled while the answer is on its way, the answer is
+// lost, although the broker has handed out the message. It can be slow and it
+// can fail, and a call that fails may have done its work.
 type broker struct {
 	record
 	lease time.Duration
@@ -120,7 +120,7 @@ func (b *broker) Receive(
 	}
 	if slow := b.slow["receive"]; slow > 0 {
 		if err := sleep(ctx, slow); err != nil {
-			return nil, err // the answer is on its way, and nobody listens
+			return nil, err // the answer is lost: the caller has gone
 		}
 	}
 	return d, nil
@@ -173,12 +173,15 @@ func (b *broker) states() [5]int {
 	return b.is
 }
 
-// The rest is called with the lock held, except expire and the verbs.
+// The functions below are called with the lock held, except expire, do and the
+// verbs: they lock it themselves.
 
+// held returns how many messages are not settled.
 func (b *broker) held() int {
 	return b.is[undelivered] + b.is[waiting] + b.is[leased]
 }
 
+// move changes the state of a message.
 func (b *broker) move(h *holding, to state) {
 	b.is[h.state]--
 	b.is[to]++
@@ -204,6 +207,7 @@ func (b *broker) next() *holding {
 	return nil
 }
 
+// deliver hands out a message and starts its lease.
 func (b *broker) deliver(h *holding, asked time.Time) *Delivery {
 	h.attempt++
 	b.move(h, leased)
@@ -229,6 +233,7 @@ func (b *broker) expire(h *holding, what string) {
 	b.offer(h)
 }
 
+// settle ends a message and its timer.
 func (b *broker) settle(h *holding, to state) {
 	if h.timer != nil {
 		h.timer.Stop()
@@ -299,8 +304,9 @@ func (l *lent) DeadLetter(ctx context.Context, reason error) error {
 	})
 }
 
-// do is what the verbs have in common. It is on its way, it fails if it must,
-// and it refuses a message that is settled. It notes what happened.
+// do does what the verbs have in common. It takes its time, fails if the test
+// wants it to, and refuses a delivery that is settled or was given back. What
+// happens goes into the record.
 func (l *lent) do(
 	ctx context.Context, verb string, reason error, change func() error,
 ) error {

@@ -111,7 +111,7 @@ func handledOnce(t *testing.T, reason string) []string {
 	do, why := m.handle(ctx, d)
 	m.inFlight.begin(d)
 	m.settle(ctx, d, do, why)
-	assert.Empty(t, m.inFlight.names(), "in flight")
+	assert.Empty(t, m.inFlight.ids(), "in flight")
 	cancel(nil)
 	assert.Nil(t, leaked(ignore), "goroutines left")
 
@@ -216,7 +216,7 @@ func TestJudge(t *testing.T) {
 // A library that was cancelled may say so in words of its own. It counts as
 // cancelled if our context has ended, and as a failure if it has not. What is
 // known to be permanent stays permanent, and a panic stays a panic.
-func TestAttempt(t *testing.T) {
+func TestTry(t *testing.T) {
 	own := errors.New("rpc error: code = Canceled")
 	for _, tt := range []struct {
 		name    string
@@ -247,7 +247,7 @@ func TestAttempt(t *testing.T) {
 			}
 			m := newMandrill(quietBroker(time.Second, 1), func(*Mandrill) {})
 			d := &Delivery{Message: newMessage(1, 1), Attempt: 1}
-			err := m.attempt(ctx, d, func(context.Context, Message) error {
+			err := m.try(ctx, d, func(context.Context, Message) error {
 				return tt.returns
 			})
 			if tt.want == "" {
@@ -281,7 +281,7 @@ func TestDeadLetterReason(t *testing.T) {
 			require.NoError(t, publish(t.Context(), b, 1, 1, 0))
 			var failures memoryCounter
 			m := newMandrill(b, func(m *Mandrill) {
-				m.save, m.restart, m.attempts = full, restart, 1
+				m.save, m.restart, m.maxFailures = full, restart, 1
 				m.failures = &failures
 			})
 			assert.NoError(t, m.Run(t.Context()))

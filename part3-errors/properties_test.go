@@ -78,24 +78,25 @@ func TestProperties(t *testing.T) {
 
 // A scenario is what a seed draws.
 type scenario struct {
-	seed                 uint64
-	n                    int           // messages
-	pause                time.Duration // between two, at most
-	signal               time.Duration
-	slots                int
-	drain                time.Duration
-	longest              time.Duration // that a piece of work takes
-	timeout              time.Duration
-	attempts, deliveries int
-	giveUp               time.Duration
-	slow                 map[string]time.Duration
-	fails                int  // calls to the broker, of a hundred
-	noExtend             bool // no extension is allowed
-	hangs                bool // some work hangs
-	deaf                 bool // some work ignores its context
-	outage               time.Duration
-	replicas             int
-	silent               time.Duration // when the second replica falls silent
+	seed          uint64
+	n             int           // messages
+	pause         time.Duration // between two, at most
+	signal        time.Duration
+	slots         int
+	drain         time.Duration
+	longest       time.Duration // that a piece of work takes
+	timeout       time.Duration
+	maxFailures   int
+	maxDeliveries int
+	giveUp        time.Duration
+	slow          map[string]time.Duration
+	fails         int  // calls to the broker, of a hundred
+	noExtend      bool // no extension is allowed
+	hangs         bool // some work hangs
+	deaf          bool // some work ignores its context
+	outage        time.Duration
+	replicas      int
+	silent        time.Duration // when the second replica falls silent
 }
 
 // draw returns the scenario of a seed.
@@ -106,15 +107,15 @@ func draw(seed uint64) scenario {
 	}
 	oneIn := func(n int) bool { return draw.IntN(n) == 0 }
 	sc := scenario{
-		seed:     seed,
-		n:        1 + draw.IntN(20),
-		pause:    upTo(time.Second),
-		signal:   upTo(12 * time.Second),
-		slots:    1 + draw.IntN(4),
-		drain:    upTo(3 * time.Second),
-		longest:  upTo(4 * time.Second),
-		timeout:  10 * time.Second,
-		attempts: 2 + draw.IntN(4), deliveries: 3 + draw.IntN(8),
+		seed:        seed,
+		n:           1 + draw.IntN(20),
+		pause:       upTo(time.Second),
+		signal:      upTo(12 * time.Second),
+		slots:       1 + draw.IntN(4),
+		drain:       upTo(3 * time.Second),
+		longest:     upTo(4 * time.Second),
+		timeout:     10 * time.Second,
+		maxFailures: 2 + draw.IntN(4), maxDeliveries: 3 + draw.IntN(8),
 		giveUp: time.Minute,
 		slow: map[string]time.Duration{
 			"receive": upTo(100 * time.Millisecond),
@@ -268,8 +269,8 @@ func play(t *testing.T, sc scenario) *played {
 			m.save = l.once("save", work("save", first))
 			m.restart = l.once("restart", work("restart", first))
 			m.slots, m.drain, m.seed = sc.slots, sc.drain, sc.seed
-			m.timeout, m.attempts = sc.timeout, sc.attempts
-			m.deliveries = sc.deliveries
+			m.timeout, m.maxFailures = sc.timeout, sc.maxFailures
+			m.maxDeliveries = sc.maxDeliveries
 			m.pause, m.giveUp = 50*time.Millisecond, sc.giveUp
 		})
 	}
@@ -304,7 +305,7 @@ func play(t *testing.T, sc scenario) *played {
 // names returns the messages that Run has named as abandoned.
 func (r *played) names() []string {
 	if e, ok := errors.AsType[*abandonedError](r.err); ok {
-		return e.names
+		return e.ids
 	}
 	return nil
 }
@@ -428,7 +429,7 @@ func boundsDeliveries(t *testing.T, sc scenario, r *played) {
 			failed[e.ID]++
 		case "delivered":
 			assert.LessOrEqual(t, e.Attempt,
-				sc.deliveries+1+failed[e.ID]+sc.replicas, e.ID)
+				sc.maxDeliveries+1+failed[e.ID]+sc.replicas, e.ID)
 		}
 	}
 }
@@ -464,11 +465,11 @@ func hasItsReasons(t *testing.T, sc scenario, r *played) {
 		why := e.Reason.Error()
 		switch n := 0; {
 		case why == errTooOften.Error():
-			assert.Greater(t, e.Attempt, sc.deliveries, e.ID)
+			assert.Greater(t, e.Attempt, sc.maxDeliveries, e.ID)
 			r.note("delivered too often")
 		case strings.HasPrefix(why, "failed "):
 			fmt.Sscanf(why, "failed %d times", &n)
-			assert.GreaterOrEqual(t, n, sc.attempts, e.ID)
+			assert.GreaterOrEqual(t, n, sc.maxFailures, e.ID)
 			r.note("dead after failures")
 		default:
 			assert.Contains(t, why, "no such host", e.ID)

@@ -12,11 +12,11 @@ import (
 // errAllHang says that there is no slot left for work that doesn't hang.
 var errAllHang = errors.New("every slot is held by work that hangs")
 
-// takeSlot blocks until a slot is free, or until ctx ends. After its time-out a
-// handler has the rest of its lease to return. To settle takes another lease at
-// most, and whatever is said then has half of the grace. So if no slot becomes
-// free in all that time, every one is held by work that hangs, and takeSlot
-// returns errAllHang: a supervisor can start the service again.
+// takeSlot blocks until a slot is free, or until ctx ends. A handler that works
+// as it should holds its slot for the time-out, for a lease at most until its
+// work has returned, for a lease at most to settle, and for a few calls of half
+// a grace each. If no slot is free after all that, they all hang: takeSlot
+// returns errAllHang, so that a supervisor can restart the service.
 func (m *Mandrill) takeSlot(
 	ctx context.Context, slots *semaphore.Weighted,
 ) error {
@@ -94,7 +94,8 @@ func (m *Mandrill) poll(
 	return d, err
 }
 
-// answerTime is how long the broker may take to answer a poll, beside the wait.
+// answerTime is how long the broker may take to answer a poll, on top of the
+// wait. A shorter lease bounds it further.
 const answerTime = 5 * time.Second
 
 // pauseAfter returns the pause after so many failures of a broker in a row.

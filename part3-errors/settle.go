@@ -11,15 +11,16 @@ import (
 // errNoAnswer is the cause when the broker takes too long.
 var errNoAnswer = errors.New("no answer in time")
 
-// settle carries out what becomes of a message, and then ends it in inFlight.
-// It blocks until the broker has answered, or until the lease is over.
+// settle tells the broker what becomes of a message, and notes in inFlight
+// whether it knows. It tries until the lease is over. Then it drops the count
+// of failures, if the message is settled.
 func (m *Mandrill) settle(
 	ctx context.Context, d *Delivery, do outcome, why error,
 ) {
 	failures := 0
 	if do == toRetry {
 		failures = m.countFailure(ctx, d)
-		if failures >= m.attempts {
+		if failures >= m.maxFailures {
 			do = toDeadLetter
 			why = fmt.Errorf("failed %d times: %w", failures, why)
 		}
@@ -69,9 +70,9 @@ func (m *Mandrill) settling(
 // tell tells the broker what becomes of a message. If that fails, it tries
 // again as long as the lease lasts, because the broker may have been out of
 // reach for a moment. After that it returns the last error: the message is in
-// doubt. It is no failure that the lease is lost, or that the message is
-// settled already: by another consumer, or by a try of ours whose answer was
-// lost. tell reports whether the message is settled or given back.
+// doubt. A lost lease is not an error, nor is a message that is already
+// settled: by another consumer, or by a try of ours whose answer was lost. tell
+// reports whether the broker has done what it was told.
 func (m *Mandrill) tell(
 	ctx context.Context, d *Delivery, how outcome,
 	verb func(context.Context) error,

@@ -203,9 +203,10 @@ func TestStdoutForReal(t *testing.T) {
 		name, shell string
 		wantStatus  int
 	}{
-		{"nobody reads", `"$0" -n 3 | head -n 1`, 128 + int(syscall.SIGPIPE)},
-		{"the disk is full", `exec "$0" -n 3 >/dev/full`, 1},
-		{"closed", `exec "$0" -n 3 >&-`, 0},
+		{"nobody reads", `"$0" -n 1 -seed 8 | head -n 1`,
+			128 + int(syscall.SIGPIPE)},
+		{"the disk is full", `exec "$0" -n 1 -seed 8 >/dev/full`, 1},
+		{"closed", `exec "$0" -n 1 -seed 8 >&-`, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -252,7 +253,8 @@ func TestLogBlocksForReal(t *testing.T) {
 	full, err := os.OpenFile(fifo, os.O_WRONLY|syscall.O_NONBLOCK, 0)
 	require.NoError(t, err)
 	defer full.Close()
-	require.NoError(t, full.SetWriteDeadline(time.Now().Add(time.Second)))
+	require.NoError(t, full.SetWriteDeadline(
+		time.Now().Add(time.Second/5)))
 	for err == nil {
 		_, err = full.Write(make([]byte, 4096))
 	}

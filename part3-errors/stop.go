@@ -22,22 +22,22 @@ func (forcedError) Error() string { return errDrainDeadline.Error() }
 // ExitStatus is that of the README's table.
 func (forcedError) ExitStatus() int { return 3 }
 
-// An abandonedError names the messages of which nobody knows what becomes of
-// them: their handlers ignored that they were cancelled, or the broker may not
-// have heard of their settlement.
-type abandonedError struct{ names []string }
+// An abandonedError names the messages that we have lost track of: their
+// handlers ignored that they were cancelled, or the broker may not have
+// received the outcome.
+type abandonedError struct{ ids []string }
 
 func (e *abandonedError) Error() string {
-	return "abandoned " + strings.Join(e.names, ", ")
+	return "abandoned " + strings.Join(e.ids, ", ")
 }
 
-// stop ends what is in flight, in two stages. For the time of the drain it
-// waits for the handlers. Then it cancels those that are left, with a cause,
-// and waits for the time of the grace, in which they notice, and give their
-// messages back. A poll in progress holds a slot like a handler, but it is not
-// cancelled: if the broker takes longer to answer, stop waits for the puller as
-// well. What is in flight after that is abandoned, as an error that names the
-// messages. If stop returns anything else, nothing runs any more.
+// stop ends the work in flight in two stages. First it lets the handlers
+// finish, for as long as drain says. Then it cancels those that are left, with
+// a cause, and gives them the grace to return and give their messages back. A
+// poll in progress holds a slot like a handler, but it is not cancelled: if the
+// broker takes longer to answer, stop waits for the puller as well. What is in
+// flight after that is abandoned, as an error that names the messages. If stop
+// returns anything else, every message is accounted for.
 //
 // failed is what pull has returned, if ctx has not ended.
 func (m *Mandrill) stop(
@@ -60,7 +60,7 @@ func (m *Mandrill) stop(
 		idle(m.grace)
 	}
 	puller.Wait()
-	left := m.inFlight.names()
+	left := m.inFlight.ids()
 	switch {
 	case len(left) > 0:
 		m.log.Error("abandoning", "ids", left)
