@@ -110,12 +110,12 @@ func (b *broker) Receive(
 		}
 		return true
 	})
-	if dead != nil {
+	switch {
+	case failure != nil:
+		return nil, failure // whatever it has done
+	case dead != nil:
 		return nil, dead
-	} else if err == nil {
-		err = failure
-	}
-	if err != nil {
+	case err != nil:
 		return nil, err
 	}
 	if slow := b.slow["receive"]; slow > 0 {

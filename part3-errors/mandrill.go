@@ -91,6 +91,7 @@ func (m *Mandrill) pull(
 		m.inFlight.begin(d)
 		if ctx.Err() != nil { // it was on its way when we were stopped
 			defer slots.Release(1)
+			d.until = time.Now() // one try, because stop waits for us
 			m.settle(work, d, toGiveBack, nil)
 			return nil
 		}

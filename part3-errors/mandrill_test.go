@@ -124,6 +124,21 @@ func TestMandrillWaitsForItsPoll(t *testing.T) {
 	})
 }
 
+// What arrives after the signal is given back with one try, so that a broker
+// that fails does not hold up the shutdown. The message has a name then.
+func TestMandrillGivesBackOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := newScene(t.Output(), 1)
+		b := newBroker(s.log, 10*time.Second, 1)
+		b.slow = map[string]time.Duration{"receive": time.Second}
+		b.fail = failing("nack", errUnreachable)
+		publishOnly(t, b, 1)
+		m := newMandrill(b, func(*Mandrill) {})
+		assertAbandoned(t, runUntil(t, m, time.Second/2), "m1")
+		assert.Equal(t, time.Second, time.Since(s.start), "Run took")
+	})
+}
+
 // After the signal no message is asked for. (select takes any case that is
 // ready: lesson 2.3.)
 func TestMandrillAsksForNothingAfterTheSignal(t *testing.T) {
