@@ -419,7 +419,7 @@ const selfEnv = "MAYHEM_SELF"
 // of its own. If watch did not kill it, it would end by itself, with status 0.
 func TestHangingChild(t *testing.T) {
 	if os.Getenv(selfEnv) == "hang" {
-		time.Sleep(time.Minute)
+		time.Sleep(3 * time.Second) // for real: its parent is to kill it
 		os.Exit(0)
 	}
 	e := watchSelf(t, "hang", 500*time.Millisecond)

@@ -324,6 +324,17 @@ func TestBrokerStopsTimers(t *testing.T) {
 	})
 }
 
+// A consumer that waits for a message hears of the close at once.
+func TestBrokerCloseWakes(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b, start := quietBroker(time.Second, 1), time.Now()
+		time.AfterFunc(time.Second, b.Close)
+		_, err := b.Receive(t.Context(), time.Minute)
+		assert.ErrorIs(t, err, errClosed)
+		assert.Equal(t, time.Second, time.Since(start), "Receive took")
+	})
+}
+
 // A closed broker is at its end when every message is settled, not before: one
 // that a consumer has may come back.
 func TestBrokerClose(t *testing.T) {

@@ -81,11 +81,12 @@ func BenchmarkStop10000(b *testing.B) {
 		for i := range n {
 			q.Publish(b.Context(), newMessage(1, i+1))
 		}
-		begun := atomic.Int64{}
+		var begun sync.WaitGroup
+		begun.Add(n)
 		m := newMandrill(q, func(m *Mandrill) {
 			m.slots, m.drain = n, time.Millisecond
 			m.restart = func(ctx context.Context, msg Message) error {
-				begun.Add(1)
+				begun.Done()
 				<-ctx.Done()
 				return ctx.Err()
 			}
@@ -93,9 +94,7 @@ func BenchmarkStop10000(b *testing.B) {
 		ctx, stop := context.WithCancelCause(b.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- m.Run(ctx) }()
-		for begun.Load() < n {
-			time.Sleep(time.Millisecond)
-		}
+		begun.Wait()
 		before := cpuTime()
 		stop(errStopped)
 		<-ended
