@@ -187,7 +187,7 @@ func TestFitsTheWall(t *testing.T) {
 
 // Links inside the workbook lead somewhere.
 func TestLinks(t *testing.T) {
-	texts, err := filepath.Glob("*/README.md")
+	texts, err := filepath.Glob("*/*.md")
 	require.NoError(t, err)
 	anchor := func(heading string) string {
 		heading = strings.ToLower(strings.TrimSpace(heading))

@@ -1,7 +1,7 @@
 // Lesson 0.1: publish, then consume.
 //
-// Publish five messages, then consume them: so the first version of the talk
-// has it, and it works, for a queue in Python has no bound. A channel has one.
+// Publish five messages, then consume them: so begins the talk, and it works,
+// because a queue in Python has no bound. A channel in Go has one.
 
 package main
 
@@ -12,18 +12,8 @@ import (
 	"time"
 )
 
-var lesson01 = lesson{
-	number: 1, core: true, title: "publish, then consume",
-	mistakes: append(
-		inChild(child{alone: true},
-			runs(fiveMessages, publishThenConsume)),
-		inChild(child{},
-			runs(fiveMessages, endWithSentinel))...),
-	fix: runs(fiveMessages, closeAtTheEnd),
-}
-
 // publishThenConsume is the mistake. This channel has no buffer, so a send
-// waits for somebody who receives. That somebody is us, after the sends.
+// blocks until a consumer receives. The consumer comes after the sends.
 func publishThenConsume(
 	queue chan Message, messages []Message, handle func(Message),
 ) {
@@ -36,8 +26,9 @@ func publishThenConsume(
 	}
 }
 
-// endWithSentinel is the second mistake. There are consumers now, two of them,
-// and one message without an ID that means "no more". One of them gets it.
+// endWithSentinel is the second mistake. The consumers come first now. There
+// are two, and one message without an ID that means "no more". One of them
+// receives it.
 func endWithSentinel(
 	queue chan Message, messages []Message, handle func(Message),
 ) {
@@ -60,7 +51,7 @@ func endWithSentinel(
 }
 
 // closeAtTheEnd is the fix. The consumers are there before the first send, and
-// the close tells all of them, however many they are.
+// the close ends all of them, however many there are.
 func closeAtTheEnd(
 	queue chan Message, messages []Message, handle func(Message),
 ) {
@@ -82,8 +73,8 @@ func closeAtTheEnd(
 type passFunc func(
 	queue chan Message, messages []Message, handle func(Message))
 
-// fiveMessages passes five messages through a channel. To handle one takes
-// 200ms, but for the second, which takes 500ms.
+// fiveMessages passes five messages through a channel. Each takes 200ms to
+// handle, except the second, which takes 500ms.
 func fiveMessages(ctx context.Context, s *scene, pass passFunc) verdict {
 	var messages []Message
 	for i := range 5 {
@@ -104,4 +95,34 @@ func fiveMessages(ctx context.Context, s *scene, pass passFunc) verdict {
 			s.count("consumed"), s.elapsed()),
 		failed: s.count("consumed") < 5,
 	}
+}
+
+// fiveInAService does that beside what every service has: a timer that some
+// goroutine waits for. Here it reports every second that the service lives.
+func fiveInAService(ctx context.Context, s *scene, pass passFunc) verdict {
+	ended := make(chan struct{}) // closed when all is passed
+	defer close(ended)
+	go func() {
+		alive := time.NewTicker(time.Second)
+		defer alive.Stop()
+		for {
+			select {
+			case <-alive.C:
+				s.log.Debug("alive")
+			case <-ended:
+				return
+			}
+		}
+	}()
+	return fiveMessages(ctx, s, pass)
+}
+
+var lesson01 = lesson{
+	number: 1, core: true, title: "publish, then consume",
+	mistakes: append(
+		inChild(child{alone: true},
+			runs(fiveMessages, publishThenConsume)),
+		inChild(child{},
+			runs(fiveInAService, endWithSentinel))...),
+	fix: runs(fiveInAService, closeAtTheEnd),
 }

@@ -1,45 +1,17 @@
 package main
 
 import (
-	"io"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
 
-// Published before anybody consumes, nothing can go on. Go's runtime notices,
-// and ends the process.
-func TestLesson01PublishThenConsume(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name, side string
-		child      *child
-		wantCode   int
-		wantWhy    string
-	}{
-		{"mistake: a send before the receive", "mistake",
-			lesson01.mistakes[0].child,
-			2, "all goroutines are asleep - deadlock!"},
-		{"fix: the consumers come first", "fix",
-			&child{alone: true},
-			0, ""},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			e, err := tt.child.watch(t.Context(), io.Discard, 0, tt.side, "1")
-			require.NoError(t, err)
-			assert.Equal(t, tt.wantCode, e[0].code)
-			assert.Equal(t, tt.wantWhy, e[0].why)
-		})
-	}
-}
-
 // A sentinel ends one consumer, a close ends them all.
-func TestLesson01Sentinel(t *testing.T) {
+func TestLesson01PublishThenConsume(t *testing.T) {
 	tests := []struct {
 		name         string
 		pass         passFunc
@@ -47,12 +19,22 @@ func TestLesson01Sentinel(t *testing.T) {
 		wantConsumed int
 		wantLeft     map[string]int // an hour later
 	}{
-		{"mistake: one sentinel", endWithSentinel, "not ended", 5,
-			map[string]int{
+		{
+			name:         "mistake: one sentinel for two consumers",
+			pass:         endWithSentinel,
+			want:         "not ended",
+			wantConsumed: 5,
+			wantLeft: map[string]int{
 				"chan receive in endWithSentinel.func1":  1, // a consumer
-				"sync.WaitGroup.Wait in endWithSentinel": 1, // who waits for it
-			}},
-		{"fix: close", closeAtTheEnd, "ended at 700ms", 5, nil},
+				"sync.WaitGroup.Wait in endWithSentinel": 1, // waits for it
+			},
+		},
+		{
+			name:         "fix: one close for all consumers",
+			pass:         closeAtTheEnd,
+			want:         "ended at 700ms",
+			wantConsumed: 5,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -60,19 +42,70 @@ func TestLesson01Sentinel(t *testing.T) {
 				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
 				got := "not ended"
 				go func() {
-					fiveMessages(t.Context(), s, tt.pass)
+					t.Log(fiveMessages(t.Context(), s, tt.pass).text)
 					got = "ended at " + time.Since(s.start).String()
 				}()
 				time.Sleep(59 * time.Minute)
 				synctest.Wait()
 
 				assert.Equal(t, tt.want, got)
-				assert.Equal(t, tt.wantConsumed, s.count("consumed"))
-				assert.Equal(t, tt.wantLeft, leaked(ignore))
+				assert.Equal(t, tt.wantConsumed, s.count("consumed"),
+					"messages consumed")
+				assert.Equal(t, tt.wantLeft, leaked(t, ignore), "left running")
 				if got == "not ended" {
 					close(s.queue) // release it
 				}
 			})
+		})
+	}
+}
+
+// Go's runtime reports a deadlock when nothing in the program can go on. A
+// timer that some goroutine waits for can, and so can the race detector.
+func TestLesson01Deadlock(t *testing.T) {
+	t.Parallel()
+	const reported = "all goroutines are asleep - deadlock!"
+	tests := []struct {
+		name    string
+		side    string
+		run     int
+		child   child
+		wantHow string
+		wantWhy string
+	}{
+		{
+			name: "mistake: the send comes before the receive", side: "mistake",
+			child:   child{alone: true},
+			wantHow: "exit status 2", wantWhy: reported,
+		},
+		{
+			name: "mistake: the same, under -race", side: "mistake",
+			child:   child{alone: true, race: true},
+			wantHow: "still running after 1.5s",
+		},
+		{
+			name: "mistake: one sentinel, and a timer", side: "mistake", run: 1,
+			child:   child{alone: true},
+			wantHow: "still running after 1.5s",
+		},
+		{
+			name: "fix: the consumers come first", side: "fix",
+			child:   child{alone: true},
+			wantHow: "exit status 0",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.child.race {
+				needRace(t)
+			}
+			t.Parallel()
+			l := lesson01
+			l.mistakes = inChild(tt.child, slices.Clone(l.mistakes))
+			l.fix = inChild(tt.child, slices.Clone(l.fix))
+			e := watchRun(t, l, tt.side, tt.run)[0]
+			assert.Equal(t, tt.wantHow, e.how, "how it ended")
+			assert.Equal(t, tt.wantWhy, e.why, "what Go said")
 		})
 	}
 }

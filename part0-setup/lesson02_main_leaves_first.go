@@ -13,21 +13,14 @@ import (
 	"time"
 )
 
-var lesson02 = lesson{
-	number: 2, core: true, title: "main leaves first",
-	mistakes: inChild(child{verdict: countConsumed},
-		runs(passFive, startBoth)),
-	fix: inChild(child{verdict: countConsumed},
-		runs(passFive, waitForBoth)),
-}
-
-// startBoth is the mistake. Both are started, and main is at its end.
+// startBoth is the mistake. It starts the publisher and the consumer, and
+// returns to main, which has nothing left to do.
 func startBoth(publish, consume func()) {
 	go publish()
 	go consume()
 }
 
-// waitForBoth is the fix. Who starts a goroutine waits for it.
+// waitForBoth is the fix. Whoever starts a goroutine waits for it.
 func waitForBoth(publish, consume func()) {
 	var both sync.WaitGroup
 	both.Go(publish)
@@ -37,11 +30,12 @@ func waitForBoth(publish, consume func()) {
 
 type startFunc func(publish, consume func())
 
-// passFive is a whole program: when it returns, main does. To handle a
-// message takes 100ms.
+// passFive is a whole program: when it returns, main does. Each message takes
+// 200ms to consume. main and the consumer have deferred something.
 func passFive(ctx context.Context, s *scene, start startFunc) verdict {
+	defer s.log.Info("main ended")
 	queue := make(chan Message, 5) // closed when all five are in it
-	consume := s.work("consumed", 100*time.Millisecond)
+	consume := s.work("consumed", 200*time.Millisecond)
 	start(
 		func() {
 			defer close(queue)
@@ -50,12 +44,13 @@ func passFive(ctx context.Context, s *scene, start startFunc) verdict {
 			}
 		},
 		func() {
+			defer s.log.Info("consumer ended")
 			for msg := range queue {
 				consume(ctx, msg)
 			}
 		},
 	)
-	return verdict{} // nobody will hear it
+	return verdict{} // of a child, the parent gives it: countConsumed
 }
 
 // countConsumed judges by what the program has done when it has ended.
@@ -66,4 +61,12 @@ func countConsumed(endings []ending) verdict {
 		text:   fmt.Sprintf("%s, %d of 5 consumed", e.how, consumed),
 		failed: consumed < 5,
 	}
+}
+
+var lesson02 = lesson{
+	number: 2, core: true, title: "main leaves first",
+	mistakes: inChild(child{verdict: countConsumed},
+		runs(passFive, startBoth)),
+	fix: inChild(child{verdict: countConsumed},
+		runs(passFive, waitForBoth)),
 }

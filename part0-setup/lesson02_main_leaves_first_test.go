@@ -1,32 +1,41 @@
 package main
 
 import (
-	"io"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 )
 
+// main's own deferred calls run when it returns. Those of the other goroutines
+// don't.
 func TestLesson02MainLeavesFirst(t *testing.T) {
 	t.Parallel()
+	type printed struct{ consumed, mainEnded, consumerEnded int }
 	tests := []struct {
-		name, side   string
-		child        *child
-		wantCode     int
-		wantConsumed int
+		name string
+		side string
+		want printed
 	}{
-		{"mistake: nobody waits", "mistake", lesson02.mistakes[0].child, 0, 0},
-		{"fix: main waits", "fix", lesson02.fix[0].child, 0, 5},
+		{
+			name: "mistake: main does not wait", side: "mistake",
+			want: printed{consumed: 0, mainEnded: 1, consumerEnded: 0},
+		},
+		{
+			name: "fix: main waits for both", side: "fix",
+			want: printed{consumed: 5, mainEnded: 1, consumerEnded: 1},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			e, err := tt.child.watch(t.Context(), io.Discard, 0, tt.side, "2")
-			require.NoError(t, err)
-			assert.Equal(t, tt.wantCode, e[0].code)
-			assert.Equal(t, tt.wantConsumed,
-				strings.Count(e[0].printed, "msg=consumed"))
+			t.Parallel()
+			e := watchRun(t, lesson02, tt.side, 0)[0]
+			assert.Equal(t, 0, e.code, "exit status")
+			assert.Equal(t, tt.want, printed{
+				consumed:      strings.Count(e.printed, "msg=consumed"),
+				mainEnded:     strings.Count(e.printed, `"main ended"`),
+				consumerEnded: strings.Count(e.printed, `"consumer ended"`),
+			})
 		})
 	}
 }

@@ -1,7 +1,7 @@
 // Lesson 0.3: the error nobody retrieves.
 //
-// A consumer fails at its fourth message and says so, as a good function does:
-// it returns an error. But who is there to take it?
+// A consumer fails at its fourth message and returns an error, as a good
+// function does. But who receives it?
 
 package main
 
@@ -10,18 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 )
 
-var lesson03 = lesson{
-	number: 3, core: true, title: "the error nobody retrieves",
-	mistakes: runs(failAtFour, goBoth),
-	fix:      runs(failAtFour, groupBoth),
-}
-
-// goBoth is the mistake. A go statement has no place for a result: the error is
-// gone, and neither the compiler nor vet says a word.
+// goBoth is the mistake. A go statement has no place for a result, so the error
+// is gone. The compiler and vet say nothing; errcheck would.
 func goBoth(
 	ctx context.Context, publish, consume func(context.Context) error,
 ) error {
@@ -31,18 +23,9 @@ func goBoth(
 	return nil
 }
 
-// groupBoth is the fix. The group waits for both, keeps the first error, and
-// cancels the context of the others in the same instant.
-func groupBoth(
-	ctx context.Context, publish, consume func(context.Context) error,
-) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return publish(ctx) })
-	g.Go(func() error { return consume(ctx) })
-	return g.Wait()
-}
+// The fix is runBoth, in main.go: the service runs its two parts with it.
 
-type serveFunc func(
+type runFunc func(
 	ctx context.Context, publish, consume func(context.Context) error) error
 
 var (
@@ -50,20 +33,22 @@ var (
 	errSeenEnough = errors.New("seen enough")
 )
 
-// failAtFour lets a service run for five seconds. To handle a message takes
-// 100ms; the fourth has a host that does not exist, which takes 50ms to find.
-func failAtFour(ctx context.Context, s *scene, serve serveFunc) verdict {
-	return failAtFourIn(ctx, s, serve, 5*time.Second)
+// failAtFour watches a service for five seconds. Each message takes 100ms to
+// consume; the fourth has a host that does not exist, which takes 50ms to find.
+func failAtFour(ctx context.Context, s *scene, run runFunc) verdict {
+	const watch = 5 * time.Second
+	s.log.Info("watching", "for", watch)
+	return failAtFourIn(ctx, s, run, watch)
 }
 
 func failAtFourIn(
-	ctx context.Context, s *scene, serve serveFunc, watch time.Duration,
+	ctx context.Context, s *scene, run runFunc, watch time.Duration,
 ) verdict {
 	ctx, stop := context.WithTimeoutCause(ctx, watch, errSeenEnough)
 	defer stop()
 	queue := make(chan Message, 2) // closed by publish
 	consume := s.work("consumed", time.Second/10)
-	err := serve(ctx,
+	err := run(ctx,
 		func(ctx context.Context) error {
 			return publish(ctx, s.log, queue, s.seed, 0, 0)
 		},
@@ -83,4 +68,10 @@ func failAtFourIn(
 			s.count("consumed"), s.elapsed(), err),
 		failed: err == nil,
 	}
+}
+
+var lesson03 = lesson{
+	number: 3, core: true, title: "the error nobody retrieves",
+	mistakes: runs(failAtFour, goBoth),
+	fix:      runs(failAtFour, runBoth),
 }

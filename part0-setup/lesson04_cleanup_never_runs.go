@@ -1,7 +1,7 @@
 // Lesson 0.4: cleanup that never runs.
 //
-// Who opens a database closes it again, also when things go wrong. There are
-// two popular ways to leave that skip it.
+// Whoever opens a database has to close it again, also when the work fails. Two
+// common ways to leave skip that.
 
 package main
 
@@ -14,18 +14,12 @@ import (
 	"strings"
 )
 
-var lesson04 = lesson{
-	number: 4, core: true, title: "cleanup that never runs",
-	mistakes: inChild(child{verdict: countClosed},
-		runs(failAtWork, exitAtOnce, closeLast)),
-	fix: inChild(child{verdict: countClosed},
-		runs(failAtWork, deferAndReturn)),
-}
-
 // exitAtOnce is the mistake. os.Exit ends the process there and then, and no
-// deferred call runs. log.Fatal is the same, with a line before it.
-func exitAtOnce(log *slog.Logger, db *database, work func() error) error {
-	defer db.Close()
+// deferred call runs. log.Fatal does the same, after a line.
+func exitAtOnce(
+	log *slog.Logger, db *database, work func() error,
+) (err error) {
+	defer func() { err = errors.Join(err, db.Close()) }()
 	if err := work(); err != nil {
 		log.Error("failed", "err", err)
 		os.Exit(1)
@@ -33,19 +27,21 @@ func exitAtOnce(log *slog.Logger, db *database, work func() error) error {
 	return nil
 }
 
-// closeLast is the second mistake. The last statement is not reached.
+// closeLast is the second mistake. The early return skips the last statement.
 func closeLast(log *slog.Logger, db *database, work func() error) error {
 	if err := work(); err != nil {
 		return err
 	}
-	db.Close()
-	return nil
+	return db.Close()
 }
 
-// deferAndReturn is the fix. The deferred call runs whichever way we leave, and
-// the error goes to the one place that exits: main.
-func deferAndReturn(log *slog.Logger, db *database, work func() error) error {
-	defer db.Close()
+// deferAndReturn is the fix. The deferred call runs on every way out, and what
+// it returns is joined with what the work returned. The errors go to the one
+// place that exits: main.
+func deferAndReturn(
+	log *slog.Logger, db *database, work func() error,
+) (err error) {
+	defer func() { err = errors.Join(err, db.Close()) }()
 	return work()
 }
 
@@ -54,7 +50,11 @@ type programFunc func(log *slog.Logger, db *database, work func() error) error
 // A database is something that has to be closed.
 type database struct{ log *slog.Logger }
 
-func (db *database) Close() { db.log.Info("closed") }
+// Close fails, so that we see whether its error arrives.
+func (db *database) Close() error {
+	db.log.Info("closed")
+	return errors.New("close: journal not written")
+}
 
 // failAtWork is a whole program, whose work fails. It exits as main does.
 func failAtWork(
@@ -78,4 +78,12 @@ func countClosed(endings []ending) verdict {
 		text:   fmt.Sprintf("%s, Close called %d times", e.how, closed),
 		failed: closed != 1,
 	}
+}
+
+var lesson04 = lesson{
+	number: 4, core: true, title: "cleanup that never runs",
+	mistakes: inChild(child{verdict: countClosed},
+		runs(failAtWork, exitAtOnce, closeLast)),
+	fix: inChild(child{verdict: countClosed},
+		runs(failAtWork, deferAndReturn)),
 }

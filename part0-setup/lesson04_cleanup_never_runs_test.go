@@ -1,38 +1,46 @@
 package main
 
 import (
-	"io"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 )
 
 func TestLesson04CleanupNeverRuns(t *testing.T) {
 	t.Parallel()
+	type printed struct{ closed, workFailed, closeFailed int }
 	tests := []struct {
-		name, side string
-		runs       []sceneRun
-		i          int // number of the run
-		wantCode   int
-		wantClosed int
+		name string
+		side string
+		run  int
+		want printed
 	}{
-		{"mistake: exit skips what is deferred", "mistake",
-			lesson04.mistakes, 0, 1, 0},
-		{"mistake: return skips what comes last", "mistake",
-			lesson04.mistakes, 1, 1, 0},
-		{"fix: deferred, and returned", "fix",
-			lesson04.fix, 0, 1, 1},
+		{
+			name: "mistake: os.Exit skips what is deferred", side: "mistake",
+			run:  0,
+			want: printed{closed: 0, workFailed: 1, closeFailed: 0},
+		},
+		{
+			name: "mistake: return skips what comes last", side: "mistake",
+			run:  1,
+			want: printed{closed: 0, workFailed: 1, closeFailed: 0},
+		},
+		{
+			name: "fix: deferred, and both errors returned", side: "fix",
+			want: printed{closed: 1, workFailed: 1, closeFailed: 1},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			e, err := tt.runs[tt.i].child.watch(
-				t.Context(), io.Discard, tt.i, tt.side, "4")
-			require.NoError(t, err)
-			assert.Equal(t, tt.wantCode, e[0].code)
-			assert.Equal(t, tt.wantClosed,
-				strings.Count(e[0].printed, "msg=closed"))
+			t.Parallel()
+			e := watchRun(t, lesson04, tt.side, tt.run)[0]
+			assert.Equal(t, 1, e.code, "exit status")
+			assert.Equal(t, tt.want, printed{
+				closed:      strings.Count(e.printed, "msg=closed"),
+				workFailed:  strings.Count(e.printed, "disk full"),
+				closeFailed: strings.Count(e.printed, "journal not written"),
+			})
 		})
 	}
 }

@@ -133,7 +133,7 @@ func TestLoopLeaks(t *testing.T) {
 				l.callLater(2*time.Second, l.stop)
 				l.run()
 				tt.end(cancel)
-				assert.Equal(t, tt.wantLeft, leaked(ignore))
+				assert.Equal(t, tt.wantLeft, leaked(t, ignore))
 				cancel() // release it
 			})
 		})

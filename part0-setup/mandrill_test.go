@@ -22,7 +22,7 @@ func TestService(t *testing.T) {
 			ignore := goleak.IgnoreCurrent()
 			args := []string{"-n", "20", "-seed", fmt.Sprint(seed)}
 			assert.NoError(t, run(t.Context(), args, &out))
-			assert.Empty(t, leaked(ignore))
+			assert.Empty(t, leaked(t, ignore))
 			var restarted []string
 			for line := range strings.Lines(out.String()) {
 				if _, rest, ok := strings.Cut(line, "msg=restarted id="); ok {
@@ -51,7 +51,7 @@ func TestServiceReturnsErrors(t *testing.T) {
 		start := time.Now()
 		assert.ErrorIs(t, run(ctx, nil, new(bytes.Buffer)), enough)
 		assert.Equal(t, time.Minute, time.Since(start))
-		assert.Empty(t, leaked(ignore))
+		assert.Empty(t, leaked(t, ignore))
 	})
 	queue := make(chan Message, 2)
 	queue <- newMessage(1, 1)

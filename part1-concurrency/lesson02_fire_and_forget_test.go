@@ -39,7 +39,7 @@ func TestLesson02FireAndForget(t *testing.T) {
 					return err
 				})
 				assert.Equal(t, tt.wantSent, sent[:min(10, len(sent))])
-				assert.Equal(t, tt.wantLeft, leaked(ignore))
+				assert.Equal(t, tt.wantLeft, leaked(t, ignore))
 				s.release()
 			})
 		})

@@ -67,7 +67,7 @@ func TestLesson03NobodyCloses(t *testing.T) {
 				synctest.Wait()
 
 				assert.Equal(t, tt.want, got)
-				assert.Equal(t, tt.wantLeft, leaked(ignore))
+				assert.Equal(t, tt.wantLeft, leaked(t, ignore))
 				if got == "not ended" {
 					close(s.queue) // release it
 				}

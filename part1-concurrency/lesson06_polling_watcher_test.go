@@ -42,7 +42,7 @@ func TestLesson06PollingWatcher(t *testing.T) {
 				) {
 					ignore := goleak.IgnoreCurrent()
 					tt.handle(ctx, d, restart)
-					left = leaked(ignore)
+					left = leaked(t, ignore)
 				})
 				assert.Equal(t, tt.want, s.broker.story("m1"))
 				assert.Equal(t, tt.wantLeft, left)

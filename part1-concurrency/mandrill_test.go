@@ -40,7 +40,7 @@ func TestMandrillAcksAfterBoth(t *testing.T) {
 				}, s.broker.story("m1"))
 				assert.Equal(t, 1, s.count("saved"))
 				assert.Equal(t, 1, s.count("restarted"))
-				assert.Empty(t, leaked(ignore))
+				assert.Empty(t, leaked(t, ignore))
 			})
 		})
 	}
@@ -83,7 +83,7 @@ func TestMandrillWaitsForItsHandlers(t *testing.T) {
 		assert.ErrorIs(t, m.Run(ctx), enough)
 		assert.Equal(t, 3*time.Second, time.Since(s.start))
 		assert.Equal(t, 3, s.count("restarted"))
-		assert.Empty(t, leaked(ignore))
+		assert.Empty(t, leaked(t, ignore))
 	})
 }
 
@@ -123,7 +123,7 @@ func TestMandrillReceiveFails(t *testing.T) {
 		})
 		assert.ErrorIs(t, m.Run(t.Context()), gone)
 		assert.Equal(t, 2, s.count("restarted"), "restarts")
-		assert.Empty(t, leaked(ignore), "goroutines left")
+		assert.Empty(t, leaked(t, ignore), "goroutines left")
 	})
 }
 

@@ -37,7 +37,7 @@ func TestLesson06DrainWithoutEnd(t *testing.T) {
 				time.Sleep(59 * time.Minute)
 				synctest.Wait()
 				assert.Equal(t, tt.want, got)
-				assert.Equal(t, tt.wantLeft, leaked(ignore))
+				assert.Equal(t, tt.wantLeft, leaked(t, ignore))
 				s.release()
 			})
 		})

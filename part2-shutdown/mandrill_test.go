@@ -61,7 +61,7 @@ func TestMandrillStops(t *testing.T) {
 				assert.Equal(t, append(extended, tt.wantLast...),
 					b.story("m1"))
 				left := 0
-				for _, n := range leaked(ignore) {
+				for _, n := range leaked(t, ignore) {
 					left += n
 				}
 				assert.Equal(t, tt.wantLeft, left, "goroutines left")
@@ -111,7 +111,7 @@ func TestMandrillWaitsForItsPoll(t *testing.T) {
 		m := newMandrill(b, func(m *Mandrill) { m.drain = time.Second })
 		assert.NoError(t, runUntil(t, m, time.Second/2))
 		assert.Equal(t, 5300*time.Millisecond, time.Since(s.start), "Run took")
-		assert.Nil(t, leaked(ignore), "goroutines left")
+		assert.Nil(t, leaked(t, ignore), "goroutines left")
 		assert.Equal(t, []string{
 			"0s: delivered #1",
 			"5.3s: nacked #1",
@@ -292,7 +292,7 @@ func TestMandrillReceiveFails(t *testing.T) {
 				assert.Equal(t, tt.wantTook, time.Since(s.start), "Run took")
 				story := b.story("m1")
 				assert.Equal(t, tt.wantLast, story[len(story)-1])
-				assert.Nil(t, leaked(ignore), "goroutines left")
+				assert.Nil(t, leaked(t, ignore), "goroutines left")
 			})
 		})
 	}

@@ -199,7 +199,7 @@ func play(t *testing.T, sc scenario) *played {
 	mu.Unlock()
 	stop()
 	publisher.Wait()
-	p.left = leaked(ignore)
+	p.left = leaked(t, ignore)
 	p.end = func() {
 		close(hang)
 		time.Sleep(5 * time.Minute) // and then nothing: or the bubble panics

@@ -38,7 +38,7 @@ func TestLesson04ExtenderNeverStops(t *testing.T) {
 				got := saveFailsAt(t.Context(), s, tt.handle,
 					500*time.Millisecond, 59*time.Second)
 				assert.Equal(t, tt.want, got.text)
-				assert.Equal(t, tt.wantLeft, leaked(ignore))
+				assert.Equal(t, tt.wantLeft, leaked(t, ignore))
 
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()

@@ -66,7 +66,7 @@ func TestMandrillStops(t *testing.T) {
 				assert.Equal(t, append(extended, tt.wantLast...),
 					b.story("m1"))
 				left := 0
-				for _, n := range leaked(ignore) {
+				for _, n := range leaked(t, ignore) {
 					left += n
 				}
 				assert.Equal(t, tt.wantLeft, left, "goroutines left")
@@ -116,7 +116,7 @@ func TestMandrillWaitsForItsPoll(t *testing.T) {
 		m := newMandrill(b, func(m *Mandrill) { m.drain = time.Second })
 		assert.NoError(t, runUntil(t, m, time.Second/2))
 		assert.Equal(t, 5300*time.Millisecond, time.Since(s.start), "Run took")
-		assert.Nil(t, leaked(ignore), "goroutines left")
+		assert.Nil(t, leaked(t, ignore), "goroutines left")
 		assert.Equal(t, []string{
 			"0s: delivered #1",
 			"5.3s: nacked #1",
@@ -942,7 +942,7 @@ func TestService(t *testing.T) {
 			ignore := goleak.IgnoreCurrent()
 			args := []string{"-n", "20", "-seed", fmt.Sprint(seed)}
 			assert.NoError(t, run(t.Context(), args, &out))
-			assert.Empty(t, leaked(ignore))
+			assert.Empty(t, leaked(t, ignore))
 			lines := func(what string) int {
 				n := strings.Count(out.String(), "msg="+what+" ")
 				happened[what] += n

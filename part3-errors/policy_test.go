@@ -113,7 +113,7 @@ func handledOnce(t *testing.T, reason string) []string {
 	m.settle(ctx, d, do, why)
 	assert.Empty(t, m.inFlight.ids(), "in flight")
 	cancel(nil)
-	assert.Nil(t, leaked(ignore), "goroutines left")
+	assert.Nil(t, leaked(t, ignore), "goroutines left")
 
 	counts := "no"
 	if len(failures.counts) > 0 {

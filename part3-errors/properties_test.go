@@ -294,7 +294,7 @@ func play(t *testing.T, sc scenario) *played {
 	b.mu.Unlock()
 	stop()
 	others.Wait()
-	r.left = leaked(ignore)
+	r.left = leaked(t, ignore)
 	r.end = func() {
 		close(hang)
 		time.Sleep(5 * time.Minute) // and then nothing: or the bubble panics
