@@ -122,7 +122,7 @@ var lesson01 = lesson{
 	mistakes: append(
 		inChild(child{alone: true},
 			runs(fiveMessages, publishThenConsume)),
-		inChild(child{},
+		inChild(child{hangs: true},
 			runs(fiveInAService, endWithSentinel))...),
 	fix: runs(fiveInAService, closeAtTheEnd),
 }

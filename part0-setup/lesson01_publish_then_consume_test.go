@@ -80,13 +80,13 @@ func TestLesson01Deadlock(t *testing.T) {
 		},
 		{
 			name: "mistake: the same, under -race", side: "mistake",
-			child:   child{alone: true, race: true},
-			wantHow: "still running after 1.5s",
+			child:   child{alone: true, race: true, hangs: true},
+			wantHow: "still running after 1.2s",
 		},
 		{
 			name: "mistake: one sentinel, and a timer", side: "mistake", run: 1,
-			child:   child{alone: true},
-			wantHow: "still running after 1.5s",
+			child:   child{alone: true, hangs: true},
+			wantHow: "still running after 1.2s",
 		},
 		{
 			name: "fix: the consumers come first", side: "fix",

@@ -28,6 +28,19 @@ func publishOnly(t *testing.T, b *broker, n int) {
 	}
 }
 
+// handleAsService has the service handle a delivery.
+func handleAsService(ctx context.Context, d *Delivery, restart workFunc) {
+	b := d.verbs.(*lent).broker
+	m := newMandrill(b, func(m *Mandrill) { m.restart = restart })
+	m.handle(ctx, d)
+}
+
+// pullAsService has the service pull and handle, eight messages at a time.
+func pullAsService(ctx context.Context, b *broker, restart workFunc) {
+	m := newMandrill(b, func(m *Mandrill) { m.slots, m.restart = 8, restart })
+	m.Run(ctx)
+}
+
 // nothing is work that is done at once.
 func nothing(context.Context, Message) error { return nil }
 

@@ -24,6 +24,7 @@ type child struct {
 	runs    int                    // how many processes; 0 means one
 	race    bool                   // built with the race detector
 	alone   bool                   // no goroutine runs beside that of the run
+	hangs   bool                   // it is expected not to end
 
 	// onLine is called for each line that it prints, and may send it a signal.
 	onLine func(line string, p *os.Process)
@@ -94,9 +95,20 @@ func ourRun() (i int, ok bool) {
 // childTime is how long a child may take. One that takes longer hangs.
 const childTime = 5 * time.Second
 
-// childWait is how long we wait for it. A hang that is on record need not be
-// waited for in full again, so the tests wait less.
-var childWait = childTime
+// How long we wait for a child. The tests, on a slow machine, wait longer for
+// one that should end, and not as long for a hang that is on record.
+var (
+	childWait = childTime
+	hangWait  = childTime // for a child that hangs
+)
+
+// wait returns how long we wait for a child.
+func (c *child) wait() time.Duration {
+	if c.hangs {
+		return hangWait
+	}
+	return childWait
+}
 
 // program returns the path of the program that children run, and a function
 // that removes it again. It is our own program, unless the race detector is
@@ -180,7 +192,7 @@ func (c *child) watch(
 func (c *child) watchOne(
 	ctx context.Context, out io.Writer, path string, i int, args []string,
 ) (e ending, err error) {
-	ctx, cancel := context.WithTimeout(ctx, childWait)
+	ctx, cancel := context.WithTimeout(ctx, c.wait())
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...)
 	env := fmt.Sprintf("%s=%d", childEnv, i)
@@ -220,7 +232,7 @@ func (c *child) watchOne(
 		printed: printed.String(),
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		e.how = fmt.Sprintf("still running after %v", childWait)
+		e.how = fmt.Sprintf("still running after %v", c.wait())
 	}
 	if m := reason.FindStringSubmatch(e.printed); m != nil {
 		e.why = m[1]

@@ -1,8 +1,8 @@
 // Lesson 1.1: still blocking.
 //
-// The program is asynchronous, a publisher and a consumer with a channel
-// between them, and yet nothing overlaps: while one host restarts, every other
-// message waits.
+// The program is asynchronous: a publisher, a consumer, and a channel between
+// them. And yet nothing overlaps. While one host restarts, every other message
+// waits.
 
 package main
 
@@ -13,14 +13,8 @@ import (
 	"time"
 )
 
-var lesson01 = lesson{
-	number: 1, core: true, title: "still blocking",
-	mistakes: runs(restartFive, consumeOneByOne),
-	fix:      runs(restartFive, consumeConcurrently),
-}
-
-// consumeOneByOne is the mistake. It finishes a message before it receives the
-// next, so a batch takes the sum of its restarts.
+// consumeOneByOne is the mistake. It finishes each message before it receives
+// the next, so a batch takes as long as all of its restarts together.
 func consumeOneByOne(
 	ctx context.Context, queue <-chan Message, restart workFunc,
 ) {
@@ -29,9 +23,9 @@ func consumeOneByOne(
 	}
 }
 
-// consumeConcurrently is the fix. Receiving stays sequential, for there is
-// nothing to do before a message arrives; the work on it does not, so a batch
-// takes as long as its slowest restart.
+// consumeConcurrently is the fix. It still receives one message at a time,
+// because there is nothing to do until one arrives. The restarts overlap, so a
+// batch takes as long as its slowest restart.
 func consumeConcurrently(
 	ctx context.Context, queue <-chan Message, restart workFunc,
 ) {
@@ -44,7 +38,7 @@ func consumeConcurrently(
 
 type consumeFunc func(context.Context, <-chan Message, workFunc)
 
-// restartFive lets a consumer restart five hosts that take a second each.
+// restartFive has a consumer restart five hosts that take a second each.
 func restartFive(ctx context.Context, s *scene, consume consumeFunc) verdict {
 	queue := make(chan Message, 5) // closed here, once all five are in it
 	for i := range 5 {
@@ -57,4 +51,10 @@ func restartFive(ctx context.Context, s *scene, consume consumeFunc) verdict {
 		text:   fmt.Sprintf("5 restarts of 1s took %v", s.elapsed()),
 		failed: s.elapsed() >= 2*time.Second,
 	}
+}
+
+var lesson01 = lesson{
+	number: 1, core: true, title: "still blocking",
+	mistakes: runs(restartFive, consumeOneByOne),
+	fix:      runs(restartFive, consumeConcurrently),
 }

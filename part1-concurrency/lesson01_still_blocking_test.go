@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"go.uber.org/goleak"
 )
 
 func TestLesson01StillBlocking(t *testing.T) {
@@ -26,16 +27,18 @@ func TestLesson01StillBlocking(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s := newScene(t.Output(), 1)
-				restartFive(t.Context(), s, tt.consume)
-				assert.Equal(t, tt.want, s.when("restarted"))
-				assert.Equal(t, slices.Max(tt.want), time.Since(s.start))
+				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
+				t.Log(restartFive(t.Context(), s, tt.consume).text)
+				assert.Equal(t, tt.want, s.when("restarted"), "restarted at")
+				assert.Equal(t, slices.Max(tt.want), time.Since(s.start),
+					"consume returned at")
+				assert.Empty(t, leaked(t, ignore), "left running")
 			})
 		})
 	}
 }
 
-// consumeAsService takes the queue to a broker, and lets the service have it.
+// consumeAsService has the service handle the messages, from a broker.
 func consumeAsService(
 	ctx context.Context, queue <-chan Message, restart workFunc,
 ) {

@@ -1,7 +1,7 @@
 // Lesson 1.2: fire and forget.
 //
-// A publisher that has to wait until the queue has room is slow. So we let each
-// send go on by itself, and the publisher is never held up again.
+// A publisher that blocks until the queue has room is slow. So we give each
+// send a goroutine of its own, and the publisher never waits again.
 
 package main
 
@@ -14,15 +14,9 @@ import (
 	"time"
 )
 
-var lesson02 = lesson{
-	number: 2, title: "fire and forget",
-	mistakes: runs(publishHundred, sendAndForget),
-	fix:      runs(publishHundred, sendOrWait),
-}
-
-// sendAndForget is the mistake. It says "sent" when it has started a goroutine
-// that would like to send. Nothing tells the publisher that the queue is full,
-// and nothing tells the goroutine that nobody receives any more.
+// sendAndForget is the mistake. It reports success when it has started a
+// goroutine that is going to send. Nothing tells the publisher that the queue
+// is full, and nothing tells the goroutine that the consumer has gone.
 func sendAndForget(
 	ctx context.Context, queue chan<- Message, msg Message,
 ) error {
@@ -33,7 +27,7 @@ func sendAndForget(
 }
 
 // sendOrWait is the fix. It proceeds when there is room for the message, or
-// when nobody wants it any more.
+// when ctx says that nobody wants it any more.
 func sendOrWait(
 	ctx context.Context, queue chan<- Message, msg Message,
 ) error {
@@ -45,11 +39,27 @@ func sendOrWait(
 	}
 }
 
+// answerUnbuffered is the second mistake: the same goroutine in disguise. It
+// sends the result of a call to whoever waits for it. If the caller has timed
+// out by then, the send blocks for ever.
+func answerUnbuffered(call func() string) <-chan string {
+	result := make(chan string)
+	go func() { result <- call() }()
+	return result
+}
+
+// answerBuffered is its fix. The result has a place, received or not.
+func answerBuffered(call func() string) <-chan string {
+	result := make(chan string, 1)
+	go func() { result <- call() }()
+	return result
+}
+
 type sendFunc func(context.Context, chan<- Message, Message) error
 
 var errConsumerGone = errors.New("the consumer has gone")
 
-// publishHundred lets a publisher send a hundred messages to a queue with room
+// publishHundred has a publisher send a hundred messages to a queue with room
 // for two. The consumer takes one a second. After three it leaves.
 func publishHundred(ctx context.Context, s *scene, send sendFunc) verdict {
 	ctx, leave := context.WithCancelCause(ctx)
@@ -80,7 +90,7 @@ func publishHundred(ctx context.Context, s *scene, send sendFunc) verdict {
 	leave(errConsumerGone)
 	publisher.Wait()
 
-	s.release = func() { // in a service nobody would
+	s.release = func() { // a service has nothing that would
 		for range int(published.Load()) - consumed {
 			<-queue
 		}
@@ -90,4 +100,47 @@ func publishHundred(ctx context.Context, s *scene, send sendFunc) verdict {
 			"%d parked", published.Load(), consumed, len(queue), parked()),
 		failed: parked() > 0,
 	}
+}
+
+type answerFunc func(call func() string) <-chan string
+
+// tenTimeOuts asks a host ten times whether it is up. The host takes 150ms to
+// answer, and the caller gives up after 100ms.
+func tenTimeOuts(_ context.Context, s *scene, answer answerFunc) verdict {
+	timedOut := 0
+	var results []<-chan string
+	for range 10 {
+		result := answer(func() string {
+			time.Sleep(150 * time.Millisecond)
+			return "up"
+		})
+		results = append(results, result)
+		select {
+		case <-result:
+		case <-time.After(100 * time.Millisecond):
+			timedOut++
+		}
+	}
+	time.Sleep(time.Second / 2) // all ten calls have returned
+	parked := 0
+	for _, result := range results {
+		parked += 1 - len(result) // its result has no place
+	}
+	s.release = func() {
+		for _, result := range results {
+			<-result
+		}
+	}
+	return verdict{
+		text:   fmt.Sprintf("%d of 10 timed out, %d parked", timedOut, parked),
+		failed: parked > 0,
+	}
+}
+
+var lesson02 = lesson{
+	number: 2, title: "fire and forget",
+	mistakes: append(runs(publishHundred, sendAndForget),
+		runs(tenTimeOuts, answerUnbuffered)...),
+	fix: append(runs(publishHundred, sendOrWait),
+		runs(tenTimeOuts, answerBuffered)...),
 }

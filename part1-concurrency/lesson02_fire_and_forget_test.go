@@ -15,39 +15,82 @@ func TestLesson02FireAndForget(t *testing.T) {
 		name     string
 		send     sendFunc
 		wantSent []time.Duration // when the first ten sends returned
+		wantLast error           // what the last send returned
 		wantLeft map[string]int  // when the consumer has gone
 	}{
-		{"mistake: nothing waits", sendAndForget,
-			[]time.Duration{0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
-			map[string]int{"chan send in sendAndForget.func1": 95}},
-		{"fix: it waits for room", sendOrWait,
-			[]time.Duration{0, 0, 1 * sec, 2 * sec, 3 * sec},
-			nil},
+		{
+			name:     "mistake: nothing waits",
+			send:     sendAndForget,
+			wantSent: []time.Duration{0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+			wantLeft: map[string]int{"chan send in sendAndForget.func1": 95},
+		},
+		{
+			name:     "fix: it waits for room",
+			send:     sendOrWait,
+			wantSent: []time.Duration{0, 0, 1 * sec, 2 * sec, 3 * sec},
+			wantLast: errConsumerGone,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
 				var sent []time.Duration
-				publishHundred(t.Context(), s, func(
+				var last error
+				t.Log(publishHundred(t.Context(), s, func(
 					ctx context.Context, queue chan<- Message, msg Message,
 				) error {
-					err := tt.send(ctx, queue, msg)
-					if err == nil {
+					last = tt.send(ctx, queue, msg)
+					if last == nil {
 						sent = append(sent, time.Since(s.start))
 					}
-					return err
-				})
-				assert.Equal(t, tt.wantSent, sent[:min(10, len(sent))])
-				assert.Equal(t, tt.wantLeft, leaked(t, ignore))
+					return last
+				}).text)
+				assert.Equal(t, tt.wantSent, sent[:min(10, len(sent))],
+					"sent at")
+				assert.Equal(t, tt.wantLast, last, "what the last returned")
+				assert.Equal(t, tt.wantLeft, leaked(t, ignore), "left running")
 				s.release()
 			})
 		})
 	}
 }
 
-// What the publisher sends in order, the consumer gets in order. (What the
-// mistake sends, it gets in the order in which the goroutines happen to start.)
+func TestLesson02TimedOut(t *testing.T) {
+	tests := []struct {
+		name     string
+		answer   answerFunc
+		want     string
+		wantLeft map[string]int
+	}{
+		{
+			name:     "mistake: a goroutine for each call stays",
+			answer:   answerUnbuffered,
+			want:     "10 of 10 timed out, 10 parked",
+			wantLeft: map[string]int{"chan send in answerUnbuffered.func1": 10},
+		},
+		{
+			name:   "fix: the result has a place",
+			answer: answerBuffered,
+			want:   "10 of 10 timed out, 0 parked",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
+				got := tenTimeOuts(t.Context(), s, tt.answer)
+				assert.Equal(t, tt.want, got.text)
+				assert.Equal(t, tt.wantLeft, leaked(t, ignore), "left running")
+				s.release()
+			})
+		})
+	}
+}
+
+// What the publisher sends in order, the consumer receives in order. (What
+// sendAndForget sends comes in the order in which its goroutines happen to
+// run.)
 func TestLesson02Order(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		queue := make(chan Message, 2)
@@ -62,6 +105,6 @@ func TestLesson02Order(t *testing.T) {
 			n++
 			assert.Equal(t, newMessage(1, n), msg)
 		}
-		assert.Equal(t, 100, n)
+		assert.Equal(t, 100, n, "messages received")
 	})
 }

@@ -12,39 +12,28 @@ import (
 	"time"
 )
 
-var lesson03 = lesson{
-	number: 3, title: "who closes?",
-	mistakes: inChild(child{},
-		runs(twoPublishers, eachCloses, nobodyCloses)),
-	fix: runs(twoPublishers, closeAfterAll),
-}
-
-// eachCloses is the mistake. Every publisher tidies up behind itself, and the
-// first to be done closes the channel under the others.
+// eachCloses is the mistake. Each publisher tidies up after itself, and the
+// first that ends closes the channel under the other.
 func eachCloses(queue chan<- Message, publishers []publishFunc) {
-	var all sync.WaitGroup
 	for _, publish := range publishers {
-		all.Go(func() {
+		go func() {
 			defer close(queue)
 			publish(queue)
-		})
+		}()
 	}
-	all.Wait()
 }
 
 // nobodyCloses is the second mistake. Nothing dies, and nothing ends: the
 // consumer waits for a message that nobody will send.
 func nobodyCloses(queue chan<- Message, publishers []publishFunc) {
-	var all sync.WaitGroup
 	for _, publish := range publishers {
-		all.Go(func() { publish(queue) })
+		go publish(queue)
 	}
-	all.Wait()
 }
 
-// closeAfterAll is the fix. The one who started the publishers waits for them,
-// and only then is nobody left who could send.
-func closeAfterAll(queue chan<- Message, publishers []publishFunc) {
+// waitThenRange is the third mistake. It closes in the right moment, but it
+// waits for that in the goroutine that has to receive.
+func waitThenRange(queue chan<- Message, publishers []publishFunc) {
 	var all sync.WaitGroup
 	for _, publish := range publishers {
 		all.Go(func() { publish(queue) })
@@ -53,41 +42,66 @@ func closeAfterAll(queue chan<- Message, publishers []publishFunc) {
 	close(queue)
 }
 
+// closeAfterAll is the fix. A goroutine of its own waits for all publishers and
+// then closes: nobody is left who could send. It ends with the range.
+func closeAfterAll(queue chan<- Message, publishers []publishFunc) {
+	var all sync.WaitGroup
+	for _, publish := range publishers {
+		all.Go(func() { publish(queue) })
+	}
+	go func() {
+		all.Wait()
+		close(queue)
+	}()
+}
+
 type publishAllFunc func(queue chan<- Message, publishers []publishFunc)
 
 // A publishFunc sends all its messages and returns.
 type publishFunc func(queue chan<- Message)
 
-// twoPublishers lets two publishers send two messages each to one consumer. One
-// of them needs 400ms for its two, the other 600ms.
-func twoPublishers(
-	ctx context.Context, s *scene,
-	publishAll publishAllFunc,
-) verdict {
-	twoEvery := func(d time.Duration, first int) publishFunc {
-		return func(queue chan<- Message) {
-			for i := range 2 {
-				time.Sleep(d)
-				queue <- newMessage(s.seed, first+i)
-			}
-		}
+// publishTwo publishes two messages, with a pause before each.
+func publishTwo(
+	s *scene, queue chan<- Message, pause time.Duration, first int,
+) {
+	for i := range 2 {
+		time.Sleep(pause)
+		queue <- newMessage(s.seed, first+i)
 	}
+}
+
+// twoPublishers has two publishers send two messages each, and ranges over what
+// they send. One takes 400ms for its two, the other 600ms.
+func twoPublishers(
+	ctx context.Context, s *scene, publishAll publishAllFunc,
+) verdict {
 	s.queue = make(chan Message) // who closes it is the lesson
-	consumed := 0
-	var consumer sync.WaitGroup
-	consumer.Go(func() {
-		for msg := range s.queue {
-			consumed++
-			s.log.Info("consumed", "id", msg.ID)
-		}
-	})
 	publishAll(s.queue, []publishFunc{
-		twoEvery(200*time.Millisecond, 1),
-		twoEvery(300*time.Millisecond, 3),
+		func(queue chan<- Message) {
+			publishTwo(s, queue, 200*time.Millisecond, 1)
+		},
+		func(queue chan<- Message) {
+			publishTwo(s, queue, 300*time.Millisecond, 3)
+		},
 	})
-	consumer.Wait()
+	consumed := 0
+	for msg := range s.queue {
+		consumed++
+		s.log.Info("consumed", "id", msg.ID)
+	}
+	took := s.elapsed()
+	time.Sleep(time.Second / 2) // a service does not end with its queue
 	return verdict{
-		text:   fmt.Sprintf("%d of 4 consumed, took %v", consumed, s.elapsed()),
+		text:   fmt.Sprintf("%d of 4 consumed, took %v", consumed, took),
 		failed: consumed != 4,
 	}
+}
+
+var lesson03 = lesson{
+	number: 3, title: "who closes?",
+	mistakes: append(
+		inChild(child{}, runs(twoPublishers, eachCloses)),
+		inChild(child{hangs: true},
+			runs(twoPublishers, nobodyCloses, waitThenRange))...),
+	fix: runs(twoPublishers, closeAfterAll),
 }

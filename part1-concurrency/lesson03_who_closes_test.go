@@ -1,14 +1,12 @@
 package main
 
 import (
-	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
 
@@ -16,43 +14,64 @@ import (
 func TestLesson03WhoCloses(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
-		name, side   string
-		child        *child
+		name         string
+		side         string
 		wantCode     int
 		wantWhy      string
 		wantConsumed int
 	}{
-		{"mistake: each closes", "mistake", lesson03.mistakes[0].child,
-			2, "send on closed channel", 3},
-		{"fix: closed after all", "fix", &child{},
-			0, "", 4},
+		{
+			name: "mistake: each closes", side: "mistake",
+			wantCode:     2,
+			wantWhy:      "send on closed channel",
+			wantConsumed: 3,
+		},
+		{
+			name: "fix: closed after all", side: "fix",
+			wantConsumed: 4,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			e, err := tt.child.watch(t.Context(), io.Discard, 0, tt.side, "3")
-			require.NoError(t, err)
-			assert.Equal(t, tt.wantCode, e[0].code)
-			assert.Equal(t, tt.wantWhy, e[0].why)
+			e := watchRun(t, lesson03, tt.side, 0)[0]
+			assert.Equal(t, tt.wantCode, e.code, "exit status")
+			assert.Equal(t, tt.wantWhy, e.why, "what Go said")
 			assert.Equal(t, tt.wantConsumed,
-				strings.Count(e[0].printed, "msg=consumed"))
+				strings.Count(e.printed, "msg=consumed"), "messages consumed")
 		})
 	}
 }
 
-// Where nobody closes, the consumer waits for ever.
+// Where nobody closes, the consumer waits for ever. Where the close waits for
+// the publishers in the consumer's goroutine, all wait for each other.
 func TestLesson03NobodyCloses(t *testing.T) {
 	tests := []struct {
 		name       string
 		publishAll publishAllFunc
-		want       string
-		wantLeft   map[string]int
+		want       string         // an hour later
+		wantLeft   map[string]int // then
 	}{
-		{"mistake: nobody closes", nobodyCloses, "not ended", map[string]int{
-			"chan receive in twoPublishers.func2":  1, // the consumer
-			"sync.WaitGroup.Wait in twoPublishers": 1, // who waits for it
-		}},
-		{"fix: closed after all", closeAfterAll, "ended at 600ms", nil},
+		{
+			name:       "mistake: nobody closes",
+			publishAll: nobodyCloses,
+			want:       "not ended",
+			wantLeft:   map[string]int{"chan receive in twoPublishers": 1},
+		},
+		{
+			name:       "mistake: it waits before it ranges",
+			publishAll: waitThenRange,
+			want:       "not ended",
+			wantLeft: map[string]int{
+				"sync.WaitGroup.Wait in waitThenRange": 1,
+				"chan send in publishTwo":              2,
+			},
+		},
+		{
+			name:       "fix: closed after all",
+			publishAll: closeAfterAll,
+			want:       "4 of 4 consumed, took 600ms",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -60,18 +79,31 @@ func TestLesson03NobodyCloses(t *testing.T) {
 				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
 				got := "not ended"
 				go func() {
-					twoPublishers(t.Context(), s, tt.publishAll)
-					got = "ended at " + time.Since(s.start).String()
+					got = twoPublishers(t.Context(), s, tt.publishAll).text
 				}()
 				time.Sleep(59 * time.Minute)
 				synctest.Wait()
 
 				assert.Equal(t, tt.want, got)
-				assert.Equal(t, tt.wantLeft, leaked(t, ignore))
-				if got == "not ended" {
-					close(s.queue) // release it
-				}
+				assert.Equal(t, tt.wantLeft, leaked(t, ignore), "left running")
+				release(s.queue)
+				time.Sleep(2 * time.Second)
 			})
 		})
+	}
+}
+
+// release ends what waits for a queue, on either side.
+func release(queue chan Message) {
+	for {
+		select {
+		case _, open := <-queue:
+			if !open {
+				return
+			}
+		case <-time.After(time.Second):
+			close(queue)
+			return
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 )
 
 func TestLesson04NobodyWaits(t *testing.T) {
@@ -17,39 +18,64 @@ func TestLesson04NobodyWaits(t *testing.T) {
 	tests := []struct {
 		name   string
 		handle handleBothFunc
-		want   instants
+		want   instants // when saving takes 700ms, and restarting 500ms
+		other  instants // the other way round
 	}{
-		{"mistake: it takes the sum", oneAfterTheOther,
-			instants{saved: 700 * ms, restarted: 1200 * ms, acked: 1200 * ms}},
-		{"mistake: the ack comes first", startBothAndAck,
-			instants{saved: 700 * ms, restarted: 500 * ms, acked: 0}},
-		{"fix: the ack comes after both", waitForBoth,
-			instants{saved: 700 * ms, restarted: 500 * ms, acked: 700 * ms}},
-		{"service: the ack comes after both", handleBothAsService,
-			instants{saved: 700 * ms, restarted: 500 * ms, acked: 700 * ms}},
+		{
+			name:   "before: one after the other takes the sum",
+			handle: oneAfterTheOther,
+			want:   instants{700 * ms, 1200 * ms, 1200 * ms},
+			other:  instants{500 * ms, 1200 * ms, 1200 * ms},
+		},
+		{
+			name:   "mistake: the ack comes first",
+			handle: startBothAndAck,
+			want:   instants{700 * ms, 500 * ms, 0},
+			other:  instants{500 * ms, 700 * ms, 0},
+		},
+		{
+			name:   "fix: the ack comes after both",
+			handle: waitForBoth,
+			want:   instants{700 * ms, 500 * ms, 700 * ms},
+			other:  instants{500 * ms, 700 * ms, 700 * ms},
+		},
+		{
+			name:   "service: the ack comes after both",
+			handle: handleBothAsService,
+			want:   instants{700 * ms, 500 * ms, 700 * ms},
+			other:  instants{500 * ms, 700 * ms, 700 * ms},
+		},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
+		play := func(t *testing.T, save, restart time.Duration) (is instants) {
 			inBubble(t, func(t *testing.T) {
-				s := newScene(t.Output(), 1)
-				saveAndRestart(t.Context(), s, tt.handle)
-				require.Equal(t, 1, s.count("saved"))
-				require.Equal(t, 1, s.count("restarted"))
-				require.Equal(t, 1, s.broker.count("acked"))
+				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
+				t.Log(saveAndRestartIn(
+					t.Context(), s, tt.handle, save, restart).text)
+				require.Equal(t, 1, s.count("saved"), "saved")
+				require.Equal(t, 1, s.count("restarted"), "restarted")
+				require.Equal(t, 1, s.broker.count("acked"), "acked")
 				record := s.broker.events()
-				assert.Equal(t, tt.want, instants{
+				is = instants{
 					saved:     s.when("saved")[0],
 					restarted: s.when("restarted")[0],
 					acked:     record[len(record)-1].At,
-				})
+				}
+				assert.Empty(t, leaked(t, ignore), "left running")
 			})
+			return is
+		}
+		t.Run(tt.name, func(t *testing.T) {
+			assert.Equal(t, tt.want, play(t, 700*ms, 500*ms))
+			assert.Equal(t, tt.other, play(t, 500*ms, 700*ms))
 		})
 	}
 }
 
-// Adding to a group by hand, inside the goroutine, is another mistake: Wait may
-// come before Add. It is one that vet finds.
+// To call Add inside the goroutine is another mistake: Wait may come before it.
+// It is one that vet finds.
 func TestLesson04Vet(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ name, pkg, want string }{
 		{"mistake: Add in the goroutine", "./testdata/vet/addinside",
 			"testdata/vet/addinside/addinside.go:12:12: " +
@@ -58,13 +84,15 @@ func TestLesson04Vet(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			out, _ := exec.Command("go", "vet", tt.pkg).CombinedOutput()
+			t.Logf("%s", out)
 			assert.Equal(t, tt.want, filepath.ToSlash(string(out)))
 		})
 	}
 }
 
-// handleBothAsService lets the service handle a delivery.
+// handleBothAsService has the service handle a delivery.
 func handleBothAsService(
 	ctx context.Context, d *Delivery, save, restart workFunc,
 ) {

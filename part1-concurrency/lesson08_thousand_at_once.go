@@ -1,6 +1,6 @@
 // Lesson 1.8: a thousand at once.
 //
-// A goroutine costs next to nothing, so we start one for every message. What it
+// A goroutine costs almost nothing, so we start one for every message. What it
 // calls does cost something: a thousand messages are a thousand restarts at the
 // same time.
 
@@ -12,13 +12,9 @@ import (
 	"log/slog"
 	"sync"
 	"time"
-)
 
-var lesson08 = lesson{
-	number: 8, core: true, title: "a thousand at once",
-	mistakes: runs(pullThousand, startThemAll, messageThenSlot),
-	fix:      runs(pullThousand, slotThenMessage),
-}
+	"golang.org/x/sync/errgroup"
+)
 
 // startThemAll is the mistake. Nothing bounds the restarts but the number of
 // messages in the broker.
@@ -37,8 +33,9 @@ func startThemAll(ctx context.Context, b *broker, restart workFunc) {
 	}
 }
 
-// messageThenSlot is the second mistake. It does bound the restarts, but it
-// takes every message there is, and lets their leases run out in the queue.
+// messageThenSlot is the second mistake. It bounds the restarts, but not the
+// messages: it takes every message there is, and their leases run out while
+// they wait for a slot.
 func messageThenSlot(ctx context.Context, b *broker, restart workFunc) {
 	slots := make(chan struct{}, 8)
 	var handlers sync.WaitGroup
@@ -57,8 +54,9 @@ func messageThenSlot(ctx context.Context, b *broker, restart workFunc) {
 	}
 }
 
-// slotThenMessage is the fix. Who has no slot takes no message, so a lease runs
-// only while somebody works, and the rest stays where others can have it.
+// slotThenMessage is the fix. It takes a slot before it takes a message. A
+// lease is running only for messages that are being worked on; the others stay
+// in the broker, where another process can have them.
 func slotThenMessage(ctx context.Context, b *broker, restart workFunc) {
 	slots := make(chan struct{}, 8)
 	var handlers sync.WaitGroup
@@ -77,9 +75,46 @@ func slotThenMessage(ctx context.Context, b *broker, restart workFunc) {
 	}
 }
 
+// eightWorkers is the simplest fix, if several goroutines may receive. Each of
+// them takes one message at a time.
+func eightWorkers(ctx context.Context, b *broker, restart workFunc) {
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	for range 8 {
+		workers.Go(func() {
+			for {
+				d, err := b.Receive(ctx, forever)
+				if err != nil {
+					return
+				}
+				restart(ctx, d.Message)
+				d.Ack(ctx)
+			}
+		})
+	}
+}
+
+// limitedGroup is almost as good. Go blocks while eight handlers run, and by
+// then we have a ninth message.
+func limitedGroup(ctx context.Context, b *broker, restart workFunc) {
+	var handlers errgroup.Group
+	handlers.SetLimit(8)
+	defer handlers.Wait()
+	for {
+		d, err := b.Receive(ctx, forever)
+		if err != nil {
+			return
+		}
+		handlers.Go(func() error {
+			restart(ctx, d.Message)
+			return d.Ack(ctx)
+		})
+	}
+}
+
 type pullFunc func(ctx context.Context, b *broker, restart workFunc)
 
-// pullThousand lets a consumer handle a thousand messages. A restart takes 21ms
+// pullThousand has a consumer handle a thousand messages. A restart takes 21ms
 // and a lease lasts 500ms, so eight slots should need 2.625s.
 func pullThousand(ctx context.Context, s *scene, pull pullFunc) verdict {
 	log := s.log
@@ -122,4 +157,10 @@ func every(d time.Duration, f func()) (stop func()) {
 		close(done)
 		wg.Wait()
 	}
+}
+
+var lesson08 = lesson{
+	number: 8, core: true, title: "a thousand at once",
+	mistakes: runs(pullThousand, startThemAll, messageThenSlot),
+	fix:      runs(pullThousand, slotThenMessage, eightWorkers, limitedGroup),
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"go.uber.org/goleak"
 )
 
 func TestLesson08ThousandAtOnce(t *testing.T) {
@@ -20,21 +21,37 @@ func TestLesson08ThousandAtOnce(t *testing.T) {
 		pull pullFunc
 		want figures
 	}{
-		{"mistake: nothing bounds the restarts", startThemAll,
-			figures{1000, 1000, 1000, once, 0}},
-		{"mistake: leases run out in the queue", messageThenSlot,
-			figures{8, 3160, 3160, 395 * once, 992}},
-		{"fix: eight at a time, once each", slotThenMessage,
-			figures{8, 1000, 1000, 125 * once, 0}},
-		{"service: eight at a time, once each", pullAsService,
-			figures{8, 1000, 1000, 125 * once, 0}},
+		{"mistake: nothing bounds the restarts", startThemAll, figures{
+			peak: 1000, deliveries: 1000, restarts: 1000,
+			took: once, inHand: 0,
+		}},
+		{"mistake: leases run out in the queue", messageThenSlot, figures{
+			peak: 8, deliveries: 3160, restarts: 3160,
+			took: 395 * once, inHand: 992,
+		}},
+		{"fix: eight at a time, once each", slotThenMessage, figures{
+			peak: 8, deliveries: 1000, restarts: 1000,
+			took: 125 * once, inHand: 0,
+		}},
+		{"fix: eight workers", eightWorkers, figures{
+			peak: 8, deliveries: 1000, restarts: 1000,
+			took: 125 * once, inHand: 0,
+		}},
+		{"fix: a group with a limit holds one more", limitedGroup, figures{
+			peak: 8, deliveries: 1000, restarts: 1000,
+			took: 125 * once, inHand: 1,
+		}},
+		{"service: eight at a time, once each", pullAsService, figures{
+			peak: 8, deliveries: 1000, restarts: 1000,
+			took: 125 * once, inHand: 0,
+		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s := newScene(t.Output(), 1)
+				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
 				inHand := make(chan int, 1)
-				pullThousand(t.Context(), s, func(
+				t.Log(pullThousand(t.Context(), s, func(
 					ctx context.Context, b *broker, restart workFunc,
 				) {
 					time.AfterFunc(10*time.Millisecond, func() {
@@ -43,7 +60,7 @@ func TestLesson08ThousandAtOnce(t *testing.T) {
 						inHand <- b.count("delivered") - s.now
 					})
 					tt.pull(ctx, b, restart)
-				})
+				}).text)
 				assert.Equal(t, tt.want, figures{
 					peak:       s.peak,
 					deliveries: s.broker.count("delivered"),
@@ -51,13 +68,8 @@ func TestLesson08ThousandAtOnce(t *testing.T) {
 					took:       time.Since(s.start),
 					inHand:     <-inHand,
 				})
+				assert.Empty(t, leaked(t, ignore), "left running")
 			})
 		})
 	}
-}
-
-// pullAsService lets the service pull and handle, eight at a time.
-func pullAsService(ctx context.Context, b *broker, restart workFunc) {
-	m := newMandrill(b, func(m *Mandrill) { m.slots, m.restart = 8, restart })
-	m.Run(ctx)
 }

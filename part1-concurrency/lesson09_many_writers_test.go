@@ -1,37 +1,50 @@
 package main
 
 import (
-	"io"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 )
 
-// A race ends the process with status 66. So each plays in a process of its
-// own, built for the race detector.
+// A race ends the process with status 66. So each run has a process of its own,
+// built with the race detector.
 func TestLesson09ManyWriters(t *testing.T) {
 	needRace(t)
 	t.Parallel()
 	tests := []struct {
-		name, side string
-		child      *child
-		wantCode   int
-		wantRaces  int
+		name     string
+		side     string
+		run      int
+		wantHow  string
+		wantRace int    // reports
+		wantIn   string // the function that the report names
 	}{
-		{"mistake: the log line reads what the other writes", "mistake",
-			lesson09.mistakes[0].child, 66, 1},
-		{"fix: each has its own result", "fix",
-			lesson09.fix[0].child, 0, 0},
+		{
+			name: "mistake: each log line reads both fields", side: "mistake",
+			wantHow: "exit status 66", wantRace: 1,
+			wantIn: "writeFields.func",
+		},
+		{
+			name: "mistake: one of them is mended", side: "mistake", run: 1,
+			wantHow: "exit status 66", wantRace: 1,
+			wantIn: "mendTheReport.func",
+		},
+		{
+			name: "fix: each has its own result", side: "fix",
+			wantHow: "exit status 0",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			e, err := tt.child.watch(t.Context(), io.Discard, 0, tt.side, "9")
-			require.NoError(t, err)
-			assert.Equal(t, tt.wantCode, e[0].code)
-			assert.Equal(t, tt.wantRaces,
-				strings.Count(e[0].printed, "WARNING: DATA RACE"))
+			t.Parallel()
+			e := watchRun(t, lesson09, tt.side, tt.run)[0]
+			assert.Equal(t, tt.wantHow, e.how, "how it ended")
+			assert.Equal(t, tt.wantRace,
+				strings.Count(e.printed, "WARNING: DATA RACE"), "reports")
+			assert.Contains(t, e.printed, tt.wantIn)
+			assert.Equal(t, 1, strings.Count(e.printed,
+				"msg=handled saved=true restarted=true"), "right all the same")
 		})
 	}
 }

@@ -5,11 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
 
@@ -157,7 +160,8 @@ func TestMandrillOneExtensionFails(t *testing.T) {
 }
 
 // The service as a whole: all that was published is saved, restarted and acked,
-// once each, whatever the seed.
+// once each, whatever the seed. Each takes the share of a second, or of three,
+// that the seed gives it.
 func TestService(t *testing.T) {
 	for seed := range uint64(20) {
 		inBubble(t, func(t *testing.T) {
@@ -172,6 +176,139 @@ func TestService(t *testing.T) {
 			}
 			assert.Equal(t, 1, strings.Count(out.String(),
 				"msg=ended published=20 delivered=20 acked=20"))
+			for i := range 20 {
+				msg := newMessage(seed, i+1)
+				for what, longest := range map[string]time.Duration{
+					"saved": time.Second, "restarted": 3 * time.Second,
+				} {
+					share := random(seed, msg.ID, what).Float64()
+					takes := time.Duration(share * float64(longest)).
+						Round(time.Millisecond)
+					assert.Contains(t, out.String(),
+						fmt.Sprintf("msg=%s id=%s host=%s took=%v\n",
+							what, msg.ID, msg.Instance, takes))
+				}
+			}
 		})
 	}
+}
+
+// However long the backlog, eight messages are in progress at a time. Each
+// lease is extended, the first time after 800ms.
+func TestServiceUnderLoad(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		log := &timeline{start: time.Now()}
+		require.NoError(t, run(t.Context(), []string{"-n", "200"}, log))
+		inProgress, peak := 0, 0
+		delivered := make(map[string]time.Duration)
+		extended := 0
+		for _, e := range log.entries {
+			switch e.what {
+			case "delivered":
+				inProgress++
+				delivered[e.id] = e.at
+			case "acked":
+				inProgress--
+			case "extended":
+				if extended++; e.at-delivered[e.id] < 1600*time.Millisecond {
+					assert.Equal(t, 800*time.Millisecond,
+						e.at-delivered[e.id], "first extension of %s", e.id)
+				}
+			}
+			peak = max(peak, inProgress)
+		}
+		assert.Equal(t, 8, peak, "messages in progress")
+		assert.Greater(t, extended, 200, "extensions")
+	})
+}
+
+// A timeline is a log that keeps when each line was written.
+type timeline struct {
+	start   time.Time
+	entries []entry
+}
+
+// An entry is a line about a message.
+type entry struct {
+	at       time.Duration
+	what, id string
+}
+
+// Write implements io.Writer. It is called for one line at a time.
+func (l *timeline) Write(p []byte) (int, error) {
+	m := regexp.MustCompile(`msg=(\S+) id=(\S+)`).FindSubmatch(p)
+	if m != nil {
+		l.entries = append(l.entries,
+			entry{time.Since(l.start), string(m[1]), string(m[2])})
+	}
+	return len(p), nil
+}
+
+// The service ends with its context, and returns the cause. What is published
+// and delivered by then is counted in its last line.
+func TestServiceStops(t *testing.T) {
+	enough := errors.New("enough")
+	inBubble(t, func(t *testing.T) {
+		ignore := goleak.IgnoreCurrent()
+		var out bytes.Buffer
+		ctx, cancel := context.WithTimeoutCause(
+			t.Context(), time.Minute, enough)
+		defer cancel()
+		start := time.Now()
+		assert.ErrorIs(t, run(ctx, nil, &out), enough)
+		assert.Less(t, time.Since(start), time.Minute+5*time.Second, "took")
+		assert.Empty(t, leaked(t, ignore), "left running")
+		count := func(what string) int {
+			return strings.Count(out.String(), "msg="+what+" ")
+		}
+		assert.GreaterOrEqual(t, count("published"), count("delivered"))
+		assert.Greater(t, count("delivered"), count("acked"))
+		assert.Contains(t, out.String(), fmt.Sprintf(
+			"msg=ended published=%d delivered=%d acked=%d\n",
+			count("published"), count("delivered"), count("acked")))
+	})
+}
+
+// Without a bound on messages, the publisher goes on, with a pause of half a
+// second at most.
+func TestPublisher(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		log := &timeline{start: time.Now()}
+		b := newBroker(slog.New(slog.NewTextHandler(log, nil)), time.Hour, 5)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		assert.ErrorIs(t, publish(ctx, b, 1, 0, time.Second/2),
+			context.DeadlineExceeded, "blocked at the sixth message")
+		require.Len(t, log.entries, 5)
+		for i, e := range log.entries[1:] {
+			before := log.entries[i]
+			share := random(1, before.id, "pause").Float64()
+			assert.Equal(t, time.Duration(share*float64(time.Second/2)),
+				e.at-before.at, "pause after %s", before.id)
+		}
+		for range 5 {
+			d, err := b.Receive(t.Context(), time.Second)
+			require.NoError(t, err)
+			require.NoError(t, d.Ack(t.Context()))
+		}
+		_, err := b.Receive(t.Context(), time.Second)
+		assert.ErrorIs(t, err, errClosed, "closed, although it failed")
+	})
+}
+
+// Simulated work ends with its context, and returns the cause.
+func TestSimulate(t *testing.T) {
+	enough := errors.New("enough")
+	inBubble(t, func(t *testing.T) {
+		var out bytes.Buffer
+		work := simulate(slog.New(slog.NewTextHandler(&out, nil)),
+			1, "restarted", time.Hour)
+		ctx, cancel := context.WithTimeoutCause(
+			t.Context(), time.Second, enough)
+		defer cancel()
+		start := time.Now()
+		assert.ErrorIs(t, work(ctx, newMessage(1, 1)), enough)
+		assert.Equal(t, time.Second, time.Since(start), "took")
+		assert.Empty(t, out.String(), "what it logged")
+	})
 }

@@ -14,7 +14,7 @@ import (
 
 var lesson06 = lesson{
 	number: 6, core: true, title: "the drain without end",
-	mistakes: inChild(child{}, runs(oneHangs, waitForAll)),
+	mistakes: inChild(child{hangs: true}, runs(oneHangs, waitForAll)),
 	fix:      runs(oneHangs, waitInStages),
 }
 

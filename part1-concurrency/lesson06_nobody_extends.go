@@ -1,8 +1,8 @@
-// Lesson 1.7: nobody extends.
+// Lesson 1.6: nobody extends.
 //
 // The broker gives us two seconds for a message. A host that takes three to
-// restart is restarted twice: while we still work, the lease runs out, and the
-// broker, which can't tell slow from dead, hands the message out again.
+// restart is restarted twice: while we still work, the lease ends, and the
+// broker, which can't tell slow from dead, delivers the message again.
 
 package main
 
@@ -13,28 +13,24 @@ import (
 	"time"
 )
 
-var lesson07 = lesson{
-	number: 7, core: true, title: "nobody extends",
-	mistakes: runs(slowHost, workThenAck),
-	fix:      runs(slowHost, workUnderLease),
-}
-
-// workThenAck is the mistake. It is right as long as every restart is faster
-// than the lease.
+// workThenAck is the mistake. It is right for every restart that is faster than
+// the lease.
 func workThenAck(ctx context.Context, d *Delivery, restart workFunc) {
 	restart(ctx, d.Message)
 	d.Ack(ctx)
 }
 
-// workUnderLease is the fix. The lease is extended while we work, though not
-// without end. The first extension comes long before it is due, for it may be
-// late itself.
+// workUnderLease is the fix. keepLease, which the service uses, extends the
+// lease while we work, but not without end. The first extension comes long
+// before it is due, because it may be late itself.
 func workUnderLease(ctx context.Context, d *Delivery, restart workFunc) {
 	release := keepLease(ctx, d, 800*time.Millisecond, 3500*time.Millisecond)
 	restart(ctx, d.Message)
 	release() // first, or an extension could come after the ack
 	d.Ack(ctx)
 }
+
+type handleFunc func(ctx context.Context, d *Delivery, restart workFunc)
 
 // slowHost publishes one message, for a host that takes three seconds, to a
 // broker whose leases last two. It handles whatever is delivered.
@@ -64,4 +60,10 @@ func deliverAll(
 			b.count("delivered"), s.count("restarted"), s.elapsed()),
 		failed: s.count("restarted") > 1,
 	}
+}
+
+var lesson06 = lesson{
+	number: 6, core: true, title: "nobody extends",
+	mistakes: runs(slowHost, workThenAck),
+	fix:      runs(slowHost, workUnderLease),
 }
