@@ -25,6 +25,7 @@ type child struct {
 	race    bool                   // built with the race detector
 	alone   bool                   // no goroutine runs beside that of the run
 	hangs   bool                   // it is expected not to end
+	shell   string                 // a script that runs it, as "$0" "$@"
 
 	// onLine is called for each line that it prints, and may send it a signal.
 	onLine func(line string, p *os.Process)
@@ -49,7 +50,11 @@ func (c *child) note() string {
 	case c.race:
 		return "building with -race\n"
 	}
-	return fmt.Sprintf("watching for %v at most\n", childTime)
+	note := fmt.Sprintf("watching for %v at most\n", childTime)
+	if c.shell != "" {
+		note = "run by sh -c '" + c.shell + "', " + note
+	}
+	return note
 }
 
 // verdictOn returns the verdict on what became of the processes.
@@ -195,6 +200,10 @@ func (c *child) watchOne(
 	ctx, cancel := context.WithTimeout(ctx, c.wait())
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...)
+	if c.shell != "" {
+		args = append([]string{"-c", c.shell, path}, args...)
+		cmd = exec.CommandContext(ctx, "sh", args...)
+	}
 	env := fmt.Sprintf("%s=%d", childEnv, i)
 	if c.alone {
 		env += aloneSuffix

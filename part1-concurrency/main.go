@@ -108,8 +108,19 @@ func serve(ctx context.Context, out io.Writer, c config) error {
 		log.Info("ended", "published", b.count("published"),
 			"delivered", b.count("delivered"), "acked", b.count("acked"))
 	}()
+	return runBoth(ctx, func(ctx context.Context) error {
+		return publish(ctx, b, c.seed, c.n, time.Second/2)
+	}, m.Run)
+}
+
+// runBoth blocks until both functions have returned. If one of them fails, it
+// cancels the context of the other, with the error as the cause, and returns
+// that error.
+func runBoth(
+	ctx context.Context, publish, consume func(context.Context) error,
+) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return publish(ctx, b, c.seed, c.n, time.Second/2) })
-	g.Go(func() error { return m.Run(ctx) })
+	g.Go(func() error { return publish(ctx) })
+	g.Go(func() error { return consume(ctx) })
 	return g.Wait()
 }

@@ -68,26 +68,149 @@ func TestMandrillTakesASlotFirst(t *testing.T) {
 	})
 }
 
-// However it ends, Run has waited for all that it started.
+// However it ends, Run has waited for all that it started. When its context
+// ends, it waits for a message, or for a slot.
 func TestMandrillWaitsForItsHandlers(t *testing.T) {
 	enough := errors.New("enough")
-	inBubble(t, func(t *testing.T) {
-		s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
-		b := newBroker(s.log, 2*time.Second, 3)
-		m := newMandrill(b, func(m *Mandrill) {
-			m.save = s.work("saved", time.Second)
-			m.restart = s.work("restarted", 3*time.Second)
-			m.slots = 4
-		})
-		publishOnly(t, b, 3) // the broker stays open: a fourth may come
-		ctx, cancel := context.WithCancelCause(t.Context())
-		time.AfterFunc(500*time.Millisecond, func() { cancel(enough) })
+	for _, slots := range []int{3, 4} {
+		inBubble(t, func(t *testing.T) {
+			s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
+			b := newBroker(s.log, 2*time.Second, 3)
+			m := newMandrill(b, func(m *Mandrill) {
+				m.save = s.work("saved", time.Second)
+				m.restart = s.work("restarted", 3*time.Second)
+				m.slots = slots
+			})
+			publishOnly(t, b, 3) // the broker stays open: a fourth may come
+			ctx, cancel := context.WithCancelCause(t.Context())
+			time.AfterFunc(500*time.Millisecond, func() { cancel(enough) })
 
-		assert.ErrorIs(t, m.Run(ctx), enough)
-		assert.Equal(t, 3*time.Second, time.Since(s.start))
-		assert.Equal(t, 3, s.count("restarted"))
-		assert.Empty(t, leaked(t, ignore))
+			assert.ErrorIs(t, m.Run(ctx), enough)
+			assert.Equal(t, 3*time.Second, time.Since(s.start), "took")
+			assert.Equal(t, 3, s.count("restarted"), "restarts")
+			assert.Empty(t, leaked(t, ignore), "left running")
+		})
+	}
+}
+
+// Save and restart have the context of Run. They end with it.
+func TestMandrillCancelsItsWork(t *testing.T) {
+	for _, which := range []string{"save", "restart"} {
+		inBubble(t, func(t *testing.T) {
+			s := newScene(t.Output(), 1)
+			b := newBroker(s.log, 2*time.Second, 1)
+			long := func(ctx context.Context, _ Message) error {
+				return sleep(ctx, time.Minute)
+			}
+			m := newMandrill(b, func(m *Mandrill) {
+				if which == "save" {
+					m.save = long
+				} else {
+					m.restart = long
+				}
+			})
+			publishOnly(t, b, 1)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			assert.Error(t, m.Run(ctx))
+			assert.Equal(t, time.Second, time.Since(s.start), "%s took", which)
+		})
+	}
+}
+
+// Deliberately still wrong: what has failed is acked like what was done.
+func TestMandrillIgnoresErrors(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := newScene(t.Output(), 1)
+		b := newBroker(s.log, 2*time.Second, 1)
+		assert.NoError(t, publish(t.Context(), b, 1, 1, 0))
+		m := newMandrill(b, func(m *Mandrill) {
+			m.restart = func(context.Context, Message) error {
+				return errNoSuchHost
+			}
+		})
+		assert.NoError(t, m.Run(t.Context()))
+		assert.Equal(t, []string{"0s: delivered #1", "0s: acked #1"},
+			b.story("m1"))
 	})
+}
+
+// The broker waits for a fifth of the lease, or a second, whichever is less. A
+// context that ends meanwhile is why receive returns.
+func TestMandrillPolls(t *testing.T) {
+	enough := errors.New("enough")
+	for lease, want := range map[time.Duration]time.Duration{
+		2 * time.Second: 400 * time.Millisecond,
+		time.Minute:     time.Second,
+	} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		q := &pollOnce{cancel: func() { cancel(enough) }}
+		m := &Mandrill{queue: q, lease: lease}
+		_, err := m.receive(ctx)
+		assert.Equal(t, want, q.wait, "wait with a lease of %v", lease)
+		assert.Equal(t, enough, err, "what receive returned")
+	}
+}
+
+// A pollOnce has no message, and notes how long it was asked to wait.
+type pollOnce struct {
+	queue
+	wait   time.Duration
+	cancel func()
+}
+
+// Receive implements queue.
+func (q *pollOnce) Receive(
+	_ context.Context, wait time.Duration,
+) (*Delivery, error) {
+	q.wait = wait
+	q.cancel()
+	return nil, errNothing
+}
+
+// The keeper extends until its context ends, or until the lease is lost: then
+// there is nothing left to extend.
+func TestKeepLease(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		fails  int // extensions
+		cancel time.Duration
+		want   []string
+	}{
+		{"its context ends", 0, time.Second, []string{
+			"0s: delivered #1",
+			"800ms: extended #1",
+			"2.8s: expired #1",
+		}},
+		{"the lease is lost", 2, time.Minute, []string{
+			"0s: delivered #1",
+			"800ms: extend refused #1: timed out",
+			"1.6s: extend refused #1: timed out",
+			"2s: expired #1",
+			"2.4s: extend refused #1: lease lost",
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				b, calls := quietBroker(2*time.Second, 1), 0
+				b.fail = func(verb, _ string) (bool, error) {
+					if calls++; verb == "extend" && calls <= tt.fails+1 {
+						return false, errors.New("timed out")
+					}
+					return false, nil
+				}
+				publishOnly(t, b, 1)
+				d, err := b.Receive(t.Context(), time.Second)
+				require.NoError(t, err)
+				ctx, cancel := context.WithTimeout(t.Context(), tt.cancel)
+				defer cancel()
+				release := keepLease(ctx, d, 800*time.Millisecond, time.Hour)
+				time.Sleep(30 * time.Second)
+				assert.Equal(t, tt.want, b.story("m1"))
+				release()
+			})
+		})
+	}
 }
 
 // Eight messages are in progress at a time, if nothing else is said.

@@ -53,6 +53,12 @@ func assertAbandoned(t *testing.T, err error, want ...string) {
 	}
 }
 
+// consumeAsService has the service pull and handle, eight messages at a time.
+func consumeAsService(ctx context.Context, b *broker, restart workFunc) {
+	m := newMandrill(b, func(m *Mandrill) { m.slots, m.restart = 8, restart })
+	m.Run(ctx)
+}
+
 // nothing is work that is done at once.
 func nothing(context.Context, Message) error { return nil }
 

@@ -31,6 +31,10 @@ import (
 // TestMain fails the package if a goroutine is left when its tests have ended.
 // Children run the program itself, built once, when the first of them starts.
 func TestMain(m *testing.M) {
+	if os.Getenv(selfEnv) == "arguments" {
+		fmt.Println(os.Args[1:])
+		os.Exit(0)
+	}
 	dir, err := os.MkdirTemp("", "mayhem")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -471,17 +475,38 @@ func TestNoGrandchildren(t *testing.T) {
 	assert.Equal(t, errGrandchild.Error()+"\n", e.printed)
 }
 
-// watchSelf runs the calling test in a child.
-func watchSelf(t *testing.T, what string, wait time.Duration) ending {
+// A child has the seed that the command was given.
+func TestChildHasTheSeed(t *testing.T) {
+	t.Setenv(selfEnv, "arguments")
+	runSelf(t)
+	var out bytes.Buffer
+	c := &child{verdict: func(endings []ending) verdict {
+		return verdict{text: endings[0].how}
+	}}
+	l := lesson{number: 99, fix: []sceneRun{{child: c}}}
+	assert.NoError(t, l.perform(t.Context(), &out, 7, "fix"))
+	assert.Contains(t, out.String(), "\n[-seed 7 fix 99]\n")
+}
+
+// runSelf makes this very test binary the program that children run.
+func runSelf(t *testing.T) {
 	t.Helper()
-	t.Setenv(selfEnv, what)
-	theProgram, theWait := program, childWait
-	defer func() { program, childWait = theProgram, theWait }()
-	childWait = wait
+	theProgram := program
+	t.Cleanup(func() { program = theProgram })
 	program = func(bool) (string, func(), error) {
 		path, err := os.Executable()
 		return path, func() {}, err
 	}
+}
+
+// watchSelf runs the calling test in a child.
+func watchSelf(t *testing.T, what string, wait time.Duration) ending {
+	t.Helper()
+	t.Setenv(selfEnv, what)
+	runSelf(t)
+	theWait := childWait
+	defer func() { childWait = theWait }()
+	childWait = wait
 	e, err := (&child{}).watch(
 		t.Context(), io.Discard, 0, "-test.run=^"+t.Name()+"$")
 	require.NoError(t, err)

@@ -2,7 +2,7 @@
 //
 // When a service is stopped, three things are left to do: wait for the
 // consumer, flush the metrics, close the database. The consumer says why it
-// ended, as a good function does: it was cancelled.
+// ended, as a good function does: it was stopped.
 
 package main
 
@@ -10,16 +10,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 )
 
-var lesson02 = lesson{
-	number: 2, title: "shutdown stops half-way",
-	mistakes: runs(threeSteps, firstErrorStops, firstErrorWins),
-	fix:      runs(threeSteps, everyStep),
-}
-
-// firstErrorStops is the mistake. It is how Go code looks everywhere else, but
-// the first error is the one that we expect.
+// firstErrorStops is the mistake. Go code looks like this everywhere else, but
+// here the first error is the one that we expect.
 func firstErrorStops(ctx context.Context, steps []func() error) error {
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -29,7 +24,7 @@ func firstErrorStops(ctx context.Context, steps []func() error) error {
 	return nil
 }
 
-// firstErrorWins is the second mistake. All steps are made, and the one error
+// firstErrorWins is the second mistake. Every step is made, and the one error
 // that survives is the one that says nothing.
 func firstErrorWins(ctx context.Context, steps []func() error) (first error) {
 	for _, step := range steps {
@@ -40,8 +35,9 @@ func firstErrorWins(ctx context.Context, steps []func() error) (first error) {
 	return first
 }
 
-// everyStep is the fix. All steps are made, in order; that we were stopped is
-// no failure; and all that is one is kept.
+// everyStep is the fix. Every step is made, in order, and every error is kept,
+// except the expected one: that we were stopped is no failure. The service uses
+// unlessStopped for that.
 func everyStep(ctx context.Context, steps []func() error) error {
 	var errs []error
 	for _, step := range steps {
@@ -50,23 +46,23 @@ func everyStep(ctx context.Context, steps []func() error) error {
 	return errors.Join(errs...)
 }
 
+type shutDownFunc func(ctx context.Context, steps []func() error) error
+
 var (
 	errStopped  = errors.New("terminated signal received")
 	errDiskFull = errors.New("flush: disk full")
 )
 
-// threeSteps shuts a service down. To flush the metrics fails.
+// threeSteps shuts a service down. Flushing the metrics fails.
 func threeSteps(
-	ctx context.Context, s *scene,
-	shutDown func(ctx context.Context, steps []func() error) error,
+	ctx context.Context, s *scene, shutDown shutDownFunc,
 ) verdict {
-	return stepsWith(ctx, s, shutDown, errDiskFull)
+	return stepsWith(ctx, s, shutDown, errDiskFull, nil)
 }
 
 func stepsWith(
-	ctx context.Context, s *scene,
-	shutDown func(ctx context.Context, steps []func() error) error,
-	flush error,
+	ctx context.Context, s *scene, shutDown shutDownFunc,
+	flush, closing error,
 ) verdict {
 	ctx, cancel := context.WithCancelCause(ctx)
 	cancel(errStopped)
@@ -81,10 +77,20 @@ func stepsWith(
 	err := shutDown(ctx, []func() error{
 		step("consumer ended", context.Cause(ctx)),
 		step("metrics flushed", flush),
-		step("database closed", nil),
+		step("database closed", closing),
 	})
+	text := "<nil>"
+	if err != nil {
+		text = strings.ReplaceAll(err.Error(), "\n", ", ")
+	}
 	return verdict{
-		text:   fmt.Sprintf("%d of 3 steps, returned: %v", made, err),
+		text:   fmt.Sprintf("%d of 3 steps, returned: %s", made, text),
 		failed: made < 3 || !errors.Is(err, flush),
 	}
+}
+
+var lesson02 = lesson{
+	number: 2, title: "shutdown stops half-way",
+	mistakes: runs(threeSteps, firstErrorStops, firstErrorWins),
+	fix:      runs(threeSteps, everyStep),
 }

@@ -4,17 +4,62 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 )
 
-// What comes back with "stopped" is not lost, and "stopped" in other words is
-// no failure either.
+func TestLesson02HalfWay(t *testing.T) {
+	errClose := errors.New("close: no answer")
+	tests := []struct {
+		name      string
+		shutDown  shutDownFunc
+		want      string // when the flush fails
+		wantGood  string // when all goes well
+		wantWorst string // when the close fails as well
+	}{
+		{
+			name:      "mistake: the expected error stops it",
+			shutDown:  firstErrorStops,
+			want:      "1 of 3 steps, returned: terminated signal received",
+			wantGood:  "1 of 3 steps, returned: terminated signal received",
+			wantWorst: "1 of 3 steps, returned: terminated signal received",
+		},
+		{
+			name:      "mistake: the expected error hides the others",
+			shutDown:  firstErrorWins,
+			want:      "3 of 3 steps, returned: terminated signal received",
+			wantGood:  "3 of 3 steps, returned: terminated signal received",
+			wantWorst: "3 of 3 steps, returned: terminated signal received",
+		},
+		{
+			name:     "fix: every step, every error but that",
+			shutDown: everyStep,
+			want:     "3 of 3 steps, returned: flush: disk full",
+			wantGood: "3 of 3 steps, returned: <nil>",
+			wantWorst: "3 of 3 steps, returned: flush: disk full, " +
+				"close: no answer",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newScene(t.Output(), 1)
+			assert.Equal(t, tt.want,
+				threeSteps(t.Context(), s, tt.shutDown).text)
+			assert.Equal(t, tt.wantGood,
+				stepsWith(t.Context(), s, tt.shutDown, nil, nil).text)
+			assert.Equal(t, tt.wantWorst, stepsWith(
+				t.Context(), s, tt.shutDown, errDiskFull, errClose).text)
+		})
+	}
+}
+
+// An error that comes together with "stopped" is not lost, and "stopped" in
+// other words is no failure either.
 func TestLesson02UnlessStopped(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
-	assert.Equal(t, context.Canceled, unlessStopped(ctx, context.Canceled))
+	assert.Equal(t, context.Canceled, unlessStopped(ctx, context.Canceled),
+		"before we are stopped")
 	cancel(errStopped)
 	wrapped := fmt.Errorf("consumer: %w", errStopped)
 	joined := errors.Join(errStopped, errDiskFull)
@@ -26,36 +71,7 @@ func TestLesson02UnlessStopped(t *testing.T) {
 		{errDiskFull, errDiskFull},
 		{joined, joined},
 	} {
-		assert.Equal(t, tt.want, unlessStopped(ctx, tt.err))
-	}
-}
-
-func TestLesson02HalfWay(t *testing.T) {
-	const (
-		onlyStopped = "returned: terminated signal received"
-		diskFull    = "returned: flush: disk full"
-		nothingElse = "returned: <nil>"
-	)
-	tests := []struct {
-		name     string
-		shutDown func(ctx context.Context, steps []func() error) error
-		want     string // when the flush fails
-		wantGood string // when all goes well
-	}{
-		{"mistake: the expected error stops it", firstErrorStops,
-			"1 of 3 steps, " + onlyStopped, "1 of 3 steps, " + onlyStopped},
-		{"mistake: the expected error hides the other", firstErrorWins,
-			"3 of 3 steps, " + onlyStopped, "3 of 3 steps, " + onlyStopped},
-		{"fix: every step, every error but that", everyStep,
-			"3 of 3 steps, " + diskFull, "3 of 3 steps, " + nothingElse},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			s := newScene(io.Discard, 1)
-			assert.Equal(t, tt.want,
-				threeSteps(t.Context(), s, tt.shutDown).text)
-			assert.Equal(t, tt.wantGood,
-				stepsWith(t.Context(), s, tt.shutDown, nil).text)
-		})
+		assert.Equal(t, tt.want, unlessStopped(ctx, tt.err),
+			"what becomes of %v", tt.err)
 	}
 }

@@ -12,16 +12,8 @@ import (
 	"time"
 )
 
-var lesson03 = lesson{
-	number: 3, core: true, title: "cancel is not drain",
-	mistakes: append(runs(threeInFlight, oneContext),
-		runs(stopAThousandTimes, selectBoth)...),
-	fix: append(runs(threeInFlight, twoContexts),
-		runs(stopAThousandTimes, askFirst)...),
-}
-
-// oneContext is the mistake. The context that stops the pulling is the one that
-// the work has, so all work is cancelled in the instant of the signal.
+// oneContext is the mistake. The context that stops the pulling is also the
+// context of the work, so all work is cancelled the instant the signal comes.
 func oneContext(ctx context.Context, b *broker, restart workFunc) {
 	var handlers sync.WaitGroup
 	defer handlers.Wait()
@@ -39,7 +31,7 @@ func oneContext(ctx context.Context, b *broker, restart workFunc) {
 }
 
 // twoContexts is the fix. The work has a context of its own, which keeps the
-// values of the first and not its end. (For how long? Lesson 6.)
+// values of the first but not its end. (For how long? See lesson 6.)
 func twoContexts(ctx context.Context, b *broker, restart workFunc) {
 	work := context.WithoutCancel(ctx)
 	var handlers sync.WaitGroup
@@ -57,11 +49,37 @@ func twoContexts(ctx context.Context, b *broker, restart workFunc) {
 	}
 }
 
-// threeInFlight stops a consumer one second into three restarts that take three
-// seconds each. They heed their context.
+// selectBoth is the second mistake. When there is a message and the context has
+// ended, both cases are ready, and select takes any case that is.
+func selectBoth(ctx context.Context, queue <-chan Message) (taken bool) {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-queue:
+		return true
+	}
+}
+
+// askFirst is its fix. Once the context has ended, no message is taken. (What
+// is taken in that very instant is given back: see lesson 4.)
+func askFirst(ctx context.Context, queue <-chan Message) (taken bool) {
+	if ctx.Err() != nil {
+		return false
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-queue:
+		return true
+	}
+}
+
+type consumeFunc func(ctx context.Context, b *broker, restart workFunc)
+
+// threeInFlight stops a consumer that is one second into three restarts of
+// three seconds each. A restart returns early when its context ends.
 func threeInFlight(
-	ctx context.Context, s *scene,
-	consume func(ctx context.Context, b *broker, restart workFunc),
+	ctx context.Context, s *scene, consume consumeFunc,
 ) verdict {
 	ctx, stop := context.WithCancelCause(ctx)
 	b := newBroker(s.log, 10*time.Second, 3)
@@ -86,30 +104,7 @@ func threeInFlight(
 	}
 }
 
-// selectBoth is the second mistake. When a message is there and the context has
-// ended, both cases can proceed, and select takes either.
-func selectBoth(ctx context.Context, queue <-chan Message) (taken bool) {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-queue:
-		return true
-	}
-}
-
-// askFirst is its fix. Once the context has ended, nothing is taken any more.
-// (What is taken in the very instant is given back: lesson 4.)
-func askFirst(ctx context.Context, queue <-chan Message) (taken bool) {
-	if ctx.Err() != nil {
-		return false
-	}
-	select {
-	case <-ctx.Done():
-		return false
-	case <-queue:
-		return true
-	}
-}
+type takeFunc func(ctx context.Context, queue <-chan Message) (taken bool)
 
 // share marks a figure that differs from run to run.
 func share(n, of int) string {
@@ -121,8 +116,7 @@ func share(n, of int) string {
 
 // stopAThousandTimes offers a message to a consumer that has been stopped.
 func stopAThousandTimes(
-	ctx context.Context, s *scene,
-	take func(ctx context.Context, queue <-chan Message) (taken bool),
+	ctx context.Context, s *scene, take takeFunc,
 ) verdict {
 	ctx, stop := context.WithCancelCause(ctx)
 	stop(errStopped)
@@ -138,4 +132,12 @@ func stopAThousandTimes(
 		text:   fmt.Sprintf("stopped, took %s of 1000", share(taken, 1000)),
 		failed: taken > 0,
 	}
+}
+
+var lesson03 = lesson{
+	number: 3, core: true, title: "cancel is not drain",
+	mistakes: append(runs(threeInFlight, oneContext),
+		runs(stopAThousandTimes, selectBoth)...),
+	fix: append(runs(threeInFlight, twoContexts),
+		runs(stopAThousandTimes, askFirst)...),
 }

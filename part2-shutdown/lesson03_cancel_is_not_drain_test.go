@@ -2,16 +2,16 @@ package main
 
 import (
 	"context"
-	"io"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"go.uber.org/goleak"
 )
 
 func TestLesson03CancelIsNotDrain(t *testing.T) {
 	tests := []struct {
 		name    string
-		consume func(ctx context.Context, b *broker, restart workFunc)
+		consume consumeFunc
 		want    string
 	}{
 		{"mistake: work dies with the pulling", oneContext,
@@ -24,9 +24,10 @@ func TestLesson03CancelIsNotDrain(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s := newScene(t.Output(), 1)
+				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
 				got := threeInFlight(t.Context(), s, tt.consume)
 				assert.Equal(t, tt.want, got.text)
+				assert.Empty(t, leaked(t, ignore), "left running")
 			})
 		})
 	}
@@ -36,7 +37,7 @@ func TestLesson03CancelIsNotDrain(t *testing.T) {
 func TestLesson03SelectTakesEither(t *testing.T) {
 	tests := []struct {
 		name     string
-		take     func(ctx context.Context, queue <-chan Message) bool
+		take     takeFunc
 		min, max int
 	}{
 		{"mistake: select takes either", selectBoth, 300, 700},
@@ -45,7 +46,7 @@ func TestLesson03SelectTakesEither(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			taken := 0
-			stopAThousandTimes(t.Context(), newScene(io.Discard, 1), func(
+			t.Log(stopAThousandTimes(t.Context(), newScene(t.Output(), 1), func(
 				ctx context.Context, queue <-chan Message,
 			) bool {
 				if tt.take(ctx, queue) {
@@ -53,15 +54,9 @@ func TestLesson03SelectTakesEither(t *testing.T) {
 					return true
 				}
 				return false
-			})
-			assert.GreaterOrEqual(t, taken, tt.min)
-			assert.LessOrEqual(t, taken, tt.max)
+			}).text)
+			assert.GreaterOrEqual(t, taken, tt.min, "taken")
+			assert.LessOrEqual(t, taken, tt.max, "taken")
 		})
 	}
-}
-
-// consumeAsService lets the service pull and handle.
-func consumeAsService(ctx context.Context, b *broker, restart workFunc) {
-	m := newMandrill(b, func(m *Mandrill) { m.slots, m.restart = 8, restart })
-	m.Run(ctx)
 }

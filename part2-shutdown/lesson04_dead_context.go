@@ -1,62 +1,59 @@
-// Lesson 2.4: nack with a dead context.
+// Lesson 2.4: settling with a dead context.
 //
-// The service is stopped, and what it can't finish it gives back, so that
-// others need not wait until the lease has run out. Everything it calls takes a
-// context, and it has one at hand.
+// The service is stopped. What it has finished it acks, and what it can't
+// finish it gives back, so that another consumer need not wait until the lease
+// has ended. Every call takes a context, and there is one at hand.
 
 package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
 )
 
-var lesson04 = lesson{
-	number: 4, core: true, title: "nack with a dead context",
-	mistakes: runs(stopInMidWork, nackWithTheSame),
-	fix:      runs(stopInMidWork, nackWithItsOwn),
+// settleWithTheSame is the mistake. The context has ended: that is why we are
+// here. Nothing is sent any more.
+func settleWithTheSame(
+	ctx context.Context, verb func(context.Context) error,
+) error {
+	return verb(ctx)
 }
 
-// nackWithTheSame is the mistake. The context has ended: that is why we are
-// here. Nothing is sent any more, and the error is ignored.
-func nackWithTheSame(ctx context.Context, d *Delivery) {
-	d.Nack(ctx, 0)
-}
-
-// nackWithItsOwn is the fix. It keeps the values of the context, not its end,
-// and has a time-out of its own, because a broker that does not answer should
-// not hold up the shutdown.
-func nackWithItsOwn(ctx context.Context, d *Delivery) {
-	ctx, cancel := context.WithTimeoutCause(
-		context.WithoutCancel(ctx), 500*time.Millisecond, errNoAnswer)
+// settleWithItsOwn is the fix. settling, which the service uses, keeps the
+// values of the context but not its end. It has a time-out of its own, because
+// a broker that does not answer should not hold up the shutdown.
+func settleWithItsOwn(
+	ctx context.Context, verb func(context.Context) error,
+) error {
+	ctx, cancel := settling(ctx, 500*time.Millisecond)
 	defer cancel()
-	d.Nack(ctx, 0)
+	return verb(ctx)
 }
 
-type giveBackFunc func(ctx context.Context, d *Delivery)
+type settleFunc func(
+	ctx context.Context, verb func(context.Context) error) error
 
-// stopInMidWork stops a service after 380ms. It works on the second message,
+// stopInMidWork stops a service after 380ms. The second message is nearly done,
 // and the third is on its way.
 func stopInMidWork(
-	ctx context.Context, s *scene, giveBack giveBackFunc,
+	ctx context.Context, s *scene, settle settleFunc,
 ) verdict {
-	return stopAt(ctx, s, giveBack, 380*time.Millisecond)
+	s.broker = newBroker(s.log, 10*time.Second, 6)
+	return stopAt(ctx, s, settle, 380*time.Millisecond)
 }
 
-// stopAt stops a service that works on two messages at a time, for 300ms each,
-// and returns early when it is cancelled. A message is 50ms on its way to us,
-// and we wait for it even if we are stopped meanwhile. What we have then is
-// given back, whether we have begun with it or not.
+// stopAt stops a service that works on two messages at a time. Those with an
+// odd number take 300ms, and their work returns early when its context ends.
+// Those with an even number take 320ms and can't be cut short. A message is on
+// its way to us for 50ms, and we wait for it even if we are stopped meanwhile.
 func stopAt(
-	ctx context.Context, s *scene, giveBack giveBackFunc, at time.Duration,
+	ctx context.Context, s *scene, settle settleFunc, at time.Duration,
 ) verdict {
 	ctx, stop := context.WithCancelCause(ctx)
-	b := newBroker(s.log, 10*time.Second, 6)
+	b := s.broker
 	b.slow = map[string]time.Duration{"receive": 50 * time.Millisecond}
-	s.broker = b
 	publish(ctx, b, s.seed, 6, 0)
 	timer := time.AfterFunc(at, func() {
 		s.log.Info("signal")
@@ -64,12 +61,14 @@ func stopAt(
 	})
 	defer timer.Stop()
 
-	handle := func(d *Delivery) {
-		if sleep(ctx, 300*time.Millisecond) != nil {
-			giveBack(ctx, d)
-		} else if errors.Is(d.Ack(ctx), errStopped) {
-			giveBack(ctx, d) // stopped in this very instant
+	handle := func(d *Delivery, odd bool) {
+		verb := d.Ack
+		if !odd {
+			time.Sleep(320 * time.Millisecond)
+		} else if sleep(ctx, 300*time.Millisecond) != nil {
+			verb = func(ctx context.Context) error { return d.Nack(ctx, 0) }
 		}
+		settle(ctx, verb) // the broker logs what it refuses
 	}
 	var handlers sync.WaitGroup
 	slots := make(chan struct{}, 2)
@@ -84,9 +83,10 @@ func stopAt(
 			<-slots
 			continue
 		}
+		odd := b.count("delivered")%2 == 1
 		handlers.Go(func() {
 			defer func() { <-slots }()
-			handle(d)
+			handle(d, odd)
 		})
 	}
 	handlers.Wait()
@@ -96,4 +96,10 @@ func stopAt(
 			delivered, acked, b.count("nacked")),
 		failed: delivered != acked+b.count("nacked"),
 	}
+}
+
+var lesson04 = lesson{
+	number: 4, core: true, title: "settling with a dead context",
+	mistakes: runs(stopInMidWork, settleWithTheSame),
+	fix:      runs(stopInMidWork, settleWithItsOwn),
 }

@@ -1,7 +1,7 @@
 // Lesson 2.5: closed under its users.
 //
 // A service opens a database, starts handlers that save to it, and defers what
-// has to be done at the end. Deferred calls run in reverse order.
+// it has to do at the end. Deferred calls run in reverse order.
 
 package main
 
@@ -9,15 +9,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 )
-
-var lesson05 = lesson{
-	number: 5, title: "closed under its users",
-	mistakes: runs(threeSaves, waitThenOpen),
-	fix:      runs(threeSaves, openThenWait),
-}
 
 // waitThenOpen is the mistake. The handlers' WaitGroup comes first in the code,
 // so its Wait comes last, and the database is closed while they work.
@@ -29,8 +24,8 @@ func waitThenOpen(db *database, start func(handlers *sync.WaitGroup)) {
 	start(&handlers)
 }
 
-// openThenWait is the fix. What is used is opened before its users start, and
-// so it is closed after they have ended.
+// openThenWait is the fix. The database is opened before its users start, so it
+// is closed after they have ended.
 func openThenWait(db *database, start func(handlers *sync.WaitGroup)) {
 	db.Open()
 	defer db.Close()
@@ -39,11 +34,13 @@ func openThenWait(db *database, start func(handlers *sync.WaitGroup)) {
 	start(&handlers)
 }
 
+type databaseFunc func(db *database, start func(handlers *sync.WaitGroup))
+
 var errDatabaseClosed = errors.New("database closed")
 
 // A database can be used while it is open.
 type database struct {
-	stage *scene
+	log   *slog.Logger
 	mu    sync.Mutex
 	open  bool
 	saved int
@@ -56,7 +53,7 @@ func (db *database) set(open bool, what string) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	db.open = open
-	db.stage.log.Info(what)
+	db.log.Info(what)
 }
 
 // Save takes a second.
@@ -65,20 +62,19 @@ func (db *database) Save(msg Message) error {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	if !db.open {
-		db.stage.log.Info("save failed", "id", msg.ID, "err", errDatabaseClosed)
+		db.log.Info("save failed", "id", msg.ID, "err", errDatabaseClosed)
 		return errDatabaseClosed
 	}
 	db.saved++
-	db.stage.log.Info("saved", "id", msg.ID)
+	db.log.Info("saved", "id", msg.ID)
 	return nil
 }
 
 // threeSaves is a service that is stopped when it has started three handlers.
 func threeSaves(
-	_ context.Context, s *scene,
-	serve func(db *database, start func(handlers *sync.WaitGroup)),
+	_ context.Context, s *scene, serve databaseFunc,
 ) verdict {
-	db := &database{stage: s}
+	db := &database{log: s.log}
 	serve(db, func(handlers *sync.WaitGroup) {
 		for i := range 3 {
 			handlers.Go(func() { db.Save(newMessage(s.seed, i+1)) })
@@ -90,4 +86,10 @@ func threeSaves(
 		text:   fmt.Sprintf("3 saves in flight, %d failed", 3-db.saved),
 		failed: db.saved < 3,
 	}
+}
+
+var lesson05 = lesson{
+	number: 5, title: "closed under its users",
+	mistakes: runs(threeSaves, waitThenOpen),
+	fix:      runs(threeSaves, openThenWait),
 }

@@ -1,18 +1,19 @@
 package main
 
 import (
+	"io"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"go.uber.org/goleak"
 )
 
 func TestLesson05ClosedUnderItsUsers(t *testing.T) {
 	tests := []struct {
 		name  string
-		serve func(db *database, start func(handlers *sync.WaitGroup))
+		serve databaseFunc
 		want  []string // what happened, in order
 	}{
 		{"mistake: closed, then waited for", waitThenOpen, []string{
@@ -37,12 +38,15 @@ func TestLesson05ClosedUnderItsUsers(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				var log strings.Builder
-				threeSaves(t.Context(), newScene(&log, 1), tt.serve)
+				s := newScene(io.MultiWriter(&log, t.Output()), 1)
+				ignore := goleak.IgnoreCurrent()
+				t.Log(threeSaves(t.Context(), s, tt.serve).text)
 				var got []string
 				for _, m := range line.FindAllStringSubmatch(log.String(), -1) {
 					got = append(got, m[1]+" "+m[2]+m[3])
 				}
 				assert.Equal(t, tt.want, got)
+				assert.Empty(t, leaked(t, ignore), "left running")
 			})
 		})
 	}

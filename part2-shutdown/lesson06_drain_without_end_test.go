@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,33 +11,41 @@ import (
 
 func TestLesson06DrainWithoutEnd(t *testing.T) {
 	tests := []struct {
-		name string
-		wait func(
-			ended <-chan string, n int, cancel context.CancelCauseFunc,
-		) (left int)
+		name     string
+		stop     stopFunc
 		want     string
 		wantLeft map[string]int // an hour later
 	}{
-		{"mistake: it waits for all", waitForAll, "not back", map[string]int{
-			"chan receive in oneHangs.func5": 1, // the handler that hangs
-			"chan receive in waitForAll":     1,
-		}},
-		{"fix: it waits in stages", waitInStages,
-			"back after 1.5s, 1 of 3 abandoned", map[string]int{
-				"chan receive in oneHangs.func5": 1,
-			}},
+		{
+			name: "mistake: it waits for all",
+			stop: waitForAll,
+			want: "not stopped",
+			wantLeft: map[string]int{
+				"chan receive in oneHangs.func4": 1, // the handler that hangs
+				"select in waitForAll":           1,
+			},
+		},
+		{
+			name: "fix: it stops in stages",
+			stop: (*Mandrill).stop,
+			want: "stopped after 1.5s: abandoned m3",
+			wantLeft: map[string]int{
+				"chan receive in oneHangs.func4": 1,
+			},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
-				got := "not back"
-				go func() { got = oneHangs(t.Context(), s, tt.wait).text }()
+				got := "not stopped"
+				go func() { got = oneHangs(t.Context(), s, tt.stop).text }()
 				time.Sleep(59 * time.Minute)
 				synctest.Wait()
 				assert.Equal(t, tt.want, got)
-				assert.Equal(t, tt.wantLeft, leaked(t, ignore))
+				assert.Equal(t, tt.wantLeft, leaked(t, ignore), "left running")
 				s.release()
+				time.Sleep(30 * time.Second)
 			})
 		})
 	}

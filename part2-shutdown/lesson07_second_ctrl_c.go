@@ -1,29 +1,23 @@
 // Lesson 2.7: the second Ctrl-C.
 //
-// We press Ctrl-C, and the program says that it drains. We don't want to wait
-// and press it again.
+// We press Ctrl-C, and the program says that it drains. We don't want to wait,
+// so we press it again.
 
 package main
 
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
 	"time"
 )
 
-var lesson07 = lesson{
-	number: 7, core: true, title: "the second Ctrl-C",
-	mistakes: append(pressedTwice(1, stopWhenDone),
-		pressedTwice(50, stopWhenTold)...),
-	fix: pressedTwice(50, stopFirst),
-}
-
 // stopWhenDone is the mistake. Until stop is called, every signal goes to the
 // context, and the context has ended already.
-func stopWhenDone(ready, drain func()) {
+func stopWhenDone(_ *slog.Logger, ready, drain func()) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	ready()
@@ -32,8 +26,8 @@ func stopWhenDone(ready, drain func()) {
 }
 
 // stopWhenTold is the second mistake. AfterFunc calls stop in a goroutine of
-// its own, and that one and ours wake in the same instant.
-func stopWhenTold(ready, drain func()) {
+// its own, which wakes in the same instant as ours. Nothing orders the two.
+func stopWhenTold(_ *slog.Logger, ready, drain func()) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	context.AfterFunc(ctx, stop)
 	ready()
@@ -41,48 +35,52 @@ func stopWhenTold(ready, drain func()) {
 	drain()
 }
 
-// stopFirst is the fix. When the first line says that we drain, the second
-// signal has its default effect.
-func stopFirst(ready, drain func()) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+// listenAndSay is the fix. The service's listen calls stop 100ms after the
+// first signal, and then logs that a second signal kills. After that line it
+// does. A second signal that comes earlier is taken for an echo of the first.
+func listenAndSay(log *slog.Logger, ready, drain func()) {
+	ctx := listen(log)
 	ready()
 	<-ctx.Done()
-	stop()
 	drain()
 }
 
-// pressedTwice lets a program be interrupted when it is ready, and again in the
-// instant in which it says that it drains: that often, for a share.
-func pressedTwice(times int, program func(ready, drain func())) []sceneRun {
-	return inChild(child{
-		verdict: countSwallowed,
-		runs:    times,
-		onLine: func(line string, p *os.Process) {
-			if strings.Contains(line, "msg=ready") {
-				time.Sleep(10 * time.Millisecond) // it idles, as services do
-				p.Signal(os.Interrupt)
-			}
-			if strings.Contains(line, "msg=draining") {
-				p.Signal(os.Interrupt)
-			}
-		},
-	}, runs(drainForAWhile, program))
-}
+type drainFunc func(log *slog.Logger, ready, drain func())
 
-// drainForAWhile is a whole program that takes 100ms to drain.
+// drainForAWhile is a whole program that takes 300ms to drain.
 func drainForAWhile(
-	_ context.Context, s *scene, program func(ready, drain func()),
+	_ context.Context, s *scene, program drainFunc,
 ) verdict {
 	signal.Reset() // our own main has listened already
 	program(
+		s.log,
 		func() { s.log.Info("ready") },
 		func() {
 			s.log.Info("draining")
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(300 * time.Millisecond)
 			s.log.Info("drained")
 		},
 	)
 	return verdict{}
+}
+
+// pressedTwice has a program interrupted when it is ready, and again when it
+// prints that line. A mistake that shows in a share of the runs is played
+// often.
+func pressedTwice(times int, line string, program drainFunc) []sceneRun {
+	return inChild(child{
+		verdict: countSwallowed,
+		runs:    times,
+		onLine: func(printed string, p *os.Process) {
+			if strings.Contains(printed, "msg=ready") {
+				time.Sleep(10 * time.Millisecond) // it idles, as services do
+				p.Signal(os.Interrupt)
+			}
+			if strings.Contains(printed, line) {
+				p.Signal(os.Interrupt)
+			}
+		},
+	}, runs(drainForAWhile, program))
 }
 
 // countSwallowed judges by how many drained to the end.
@@ -98,4 +96,11 @@ func countSwallowed(endings []ending) verdict {
 			share(swallowed, len(endings)), len(endings)),
 		failed: swallowed > 0,
 	}
+}
+
+var lesson07 = lesson{
+	number: 7, core: true, title: "the second Ctrl-C",
+	mistakes: append(pressedTwice(1, "msg=draining", stopWhenDone),
+		pressedTwice(30, "msg=draining", stopWhenTold)...),
+	fix: pressedTwice(20, "a second signal kills", listenAndSay),
 }

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"io"
 	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 )
 
 // The second mistake shows in a share of the runs, and how large that is
@@ -19,33 +17,41 @@ func TestLesson07SecondCtrlC(t *testing.T) {
 	}
 	t.Parallel()
 	tests := []struct {
-		name, side string
-		runs       []sceneRun
-		i          int // number of the run
-		tries      int // of 50 runs, or as many as it has
-		want       string
+		name  string
+		side  string
+		run   int
+		tries int // of as many runs as it has
+		want  string
 	}{
-		{"mistake: stop when done", "mistake",
-			lesson07.mistakes, 0, 1, "always swallowed"},
-		{"mistake: stop when told", "mistake",
-			lesson07.mistakes, 1, 10, "sometimes swallowed"},
-		{"fix: stop first", "fix",
-			lesson07.fix, 0, 1, "never swallowed"},
+		{
+			name: "mistake: stop when done", side: "mistake", run: 0,
+			tries: 1,
+			want:  "always swallowed",
+		},
+		{
+			name: "mistake: stop when told", side: "mistake", run: 1,
+			tries: 17,
+			want:  "sometimes swallowed",
+		},
+		{
+			name: "fix: stop, then say so", side: "fix",
+			tries: 1,
+			want:  "never swallowed",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			runs, swallowed := 0, 0
 			for range tt.tries {
-				endings, err := tt.runs[tt.i].child.watch(
-					t.Context(), io.Discard, tt.i, tt.side, "7")
-				require.NoError(t, err)
-				for _, e := range endings {
+				for _, e := range watchRun(t, lesson07, tt.side, tt.run) {
 					runs++
 					if strings.Contains(e.printed, "msg=drained") {
 						swallowed++
-						assert.Equal(t, "exit status 0", e.how)
+						assert.Equal(t, "exit status 0", e.how, "how it ended")
 					} else {
-						assert.Equal(t, "signal: interrupt", e.how)
+						assert.Equal(t, "signal: interrupt", e.how,
+							"how it ended")
 					}
 				}
 				if swallowed > 0 {

@@ -1,78 +1,101 @@
 // Lesson 2.8: shielded, not waited for.
 //
-// Some work must not be cut short by a shutdown: a restart, say, that leaves a
-// host half down. So it gets a context that no signal ends.
+// An audit record must not be cut short by a shutdown, so it is written in a
+// context that no signal ends, by a goroutine of its own.
 
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"strings"
-	"sync"
 	"time"
 )
 
-var lesson08 = lesson{
-	number: 8, title: "shielded, not waited for",
-	mistakes: inChild(child{verdict: countDone},
-		runs(stopInMidRestart, shieldOnly, shareTheCancel)),
-	fix: inChild(child{verdict: countDone},
-		runs(stopInMidRestart, shieldAndWait)),
-}
-
-// shieldOnly is the mistake. Nothing cancels the work, and nobody waits for it:
-// it ends with main.
-func shieldOnly(ctx context.Context, work func(context.Context)) {
-	go work(context.WithoutCancel(ctx))
+// shieldOnly is the mistake. Nothing cancels the write, and nobody waits for
+// it: it ends with main.
+func shieldOnly(ctx context.Context, write workFunc, msg Message) error {
+	go write(context.WithoutCancel(ctx), msg)
 	<-ctx.Done()
+	return nil
 }
 
-// shareTheCancel is the second mistake. It is waited for, but the one who waits
-// has the cancel of the work, and uses it when told to stop.
-func shareTheCancel(ctx context.Context, work func(context.Context)) {
-	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	var shielded sync.WaitGroup
-	shielded.Go(func() { work(inner) })
+// shareTheCancel is the second mistake. The write is waited for, but whoever
+// waits has the cancel of the write, and calls it when told to stop.
+func shareTheCancel(ctx context.Context, write workFunc, msg Message) error {
+	shielded, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	written := make(chan error, 1)
+	go func() { written <- write(shielded, msg) }()
 	<-ctx.Done()
 	cancel()
-	shielded.Wait()
+	<-written
+	return nil
 }
 
-// shieldAndWait is the fix. Nothing cancels the work, and it is waited for.
-func shieldAndWait(ctx context.Context, work func(context.Context)) {
-	var shielded sync.WaitGroup
-	shielded.Go(func() { work(context.WithoutCancel(ctx)) })
+// shieldAndWait is the fix. Nothing cancels the write, and it is waited for,
+// but not without end. What was not written is an error.
+func shieldAndWait(ctx context.Context, write workFunc, msg Message) error {
+	written := make(chan error, 1)
+	go func() { written <- write(context.WithoutCancel(ctx), msg) }()
 	<-ctx.Done()
-	shielded.Wait()
+	select {
+	case err := <-written:
+		return err
+	case <-time.After(2 * time.Second):
+		return errNotWritten
+	}
 }
 
-// stopInMidRestart is a whole program. It is stopped after 200ms, in the middle
-// of a restart that takes 600ms.
-func stopInMidRestart(
-	ctx context.Context, s *scene,
-	program func(ctx context.Context, work func(context.Context)),
+type auditFunc func(ctx context.Context, write workFunc, msg Message) error
+
+var errNotWritten = errors.New("audit record not written")
+
+// stopInMidWrite is a whole program. It is stopped after 200ms, in the middle
+// of a write that takes 600ms. It exits as main does.
+func stopInMidWrite(
+	ctx context.Context, s *scene, audit auditFunc,
 ) verdict {
-	ctx, cancel := context.WithTimeoutCause(
-		ctx, 200*time.Millisecond, errStopped)
-	defer cancel()
-	program(ctx, func(ctx context.Context) {
-		if err := sleep(ctx, 600*time.Millisecond); err != nil {
-			s.log.Info("cut short", "err", err)
-			return
-		}
-		s.log.Info("restarted")
-	})
+	err := auditFor(ctx, s, audit, 600*time.Millisecond)
+	if err != nil {
+		s.log.Error("failed", "err", err)
+		os.Exit(1)
+	}
 	s.log.Info("successfully shut down")
 	return verdict{}
 }
 
-// countDone judges by whether the work was done.
-func countDone(endings []ending) verdict {
+func auditFor(
+	ctx context.Context, s *scene, audit auditFunc, takes time.Duration,
+) error {
+	ctx, cancel := context.WithTimeoutCause(
+		ctx, 200*time.Millisecond, errStopped)
+	defer cancel()
+	return audit(ctx, func(ctx context.Context, msg Message) error {
+		if err := sleep(ctx, takes); err != nil {
+			s.log.Info("cut short", "id", msg.ID, "err", err)
+			return err
+		}
+		s.log.Info("written", "id", msg.ID)
+		return nil
+	}, newMessage(s.seed, 1))
+}
+
+// countWritten judges by whether the record was written.
+func countWritten(endings []ending) verdict {
 	e := endings[0]
-	done := strings.Count(e.printed, "msg=restarted")
+	written := strings.Count(e.printed, "msg=written")
 	return verdict{
-		text:   fmt.Sprintf("%s, restarts done: %d of 1", e.how, done),
-		failed: done < 1,
+		text:   fmt.Sprintf("%s, records written: %d of 1", e.how, written),
+		failed: written < 1,
 	}
+}
+
+var lesson08 = lesson{
+	number: 8, title: "shielded, not waited for",
+	mistakes: inChild(child{verdict: countWritten},
+		runs(stopInMidWrite, shieldOnly, shareTheCancel)),
+	fix: inChild(child{verdict: countWritten},
+		runs(stopInMidWrite, shieldAndWait)),
 }

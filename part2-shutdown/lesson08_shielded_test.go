@@ -1,40 +1,69 @@
 package main
 
 import (
-	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 )
 
 func TestLesson08Shielded(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
-		name, side string
-		runs       []sceneRun
-		i          int // number of the run
-		wantDone   int
+		name        string
+		side        string
+		run         int
+		wantWritten int
 	}{
-		{"mistake: shielded, not waited for", "mistake",
-			lesson08.mistakes, 0, 0},
-		{"mistake: waited for, with the cancel handed out", "mistake",
-			lesson08.mistakes, 1, 0},
-		{"fix: shielded, and waited for", "fix",
-			lesson08.fix, 0, 1},
+		{
+			name: "mistake: shielded, not waited for", side: "mistake", run: 0,
+			wantWritten: 0,
+		},
+		{
+			name: "mistake: waited for, and cancelled", side: "mistake", run: 1,
+			wantWritten: 0,
+		},
+		{
+			name: "fix: shielded, and waited for", side: "fix",
+			wantWritten: 1,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			e, err := tt.runs[tt.i].child.watch(
-				t.Context(), io.Discard, tt.i, tt.side, "8")
-			require.NoError(t, err)
-			// All of them say the same, and leave with the same status.
-			assert.Equal(t, 0, e[0].code)
-			assert.Contains(t, e[0].printed, `msg="successfully shut down"`)
-			assert.Equal(t, tt.wantDone,
-				strings.Count(e[0].printed, "msg=restarted"))
+			e := watchRun(t, lesson08, tt.side, tt.run)[0]
+			// All of them say the same, and exit with the same status.
+			assert.Equal(t, 0, e.code, "exit status")
+			assert.Contains(t, e.printed, `msg="successfully shut down"`)
+			assert.Equal(t, tt.wantWritten,
+				strings.Count(e.printed, "msg=written"), "records written")
+		})
+	}
+}
+
+// A write that fails, or takes too long, is an error: the status is not 0 then.
+func TestLesson08NotWritten(t *testing.T) {
+	tests := []struct {
+		name  string
+		audit auditFunc
+		want  error
+		took  time.Duration
+	}{
+		{"mistake: not waited for", shieldOnly, nil, 200 * time.Millisecond},
+		{"mistake: cancelled", shareTheCancel, nil, 200 * time.Millisecond},
+		{"fix: waited for, but not without end", shieldAndWait,
+			errNotWritten, 2200 * time.Millisecond},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				s := newScene(t.Output(), 1)
+				err := auditFor(t.Context(), s, tt.audit, 10*time.Second)
+				assert.Equal(t, tt.want, err, "what it returned")
+				assert.Equal(t, tt.took, time.Since(s.start), "took")
+				time.Sleep(time.Minute) // the write ends
+			})
 		})
 	}
 }

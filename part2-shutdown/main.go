@@ -36,7 +36,7 @@ const part = 2
 // lessons are the lessons of this chapter, in order.
 var lessons = []lesson{
 	lesson01, lesson02, lesson03, lesson04, lesson05, lesson06, lesson07,
-	lesson08,
+	lesson08, lesson09,
 }
 
 // extras are what a run leaves for its test.

@@ -51,7 +51,7 @@ func TestHelp(t *testing.T) {
 	err := run(t.Context(), []string{"-h"}, &out)
 	assert.ErrorIs(t, err, flag.ErrHelp)
 	assert.Equal(t, 0, status(err))
-	assert.Contains(t, out.String(), "  1 * only Ctrl-C, and too late\n")
+	assert.Contains(t, out.String(), "  1 * TERM, and where it goes\n")
 	assert.Contains(t, out.String(), "-seed SEED")
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // errNoAnswer is the cause when the broker takes too long.
@@ -22,7 +23,7 @@ const (
 func (m *Mandrill) settle(
 	ctx context.Context, d *Delivery, do outcome,
 ) (err error) {
-	ctx, cancel := m.settling(ctx)
+	ctx, cancel := settling(ctx, m.grace/2)
 	defer cancel()
 	switch do {
 	case toAck:
@@ -47,11 +48,11 @@ func (m *Mandrill) settle(
 }
 
 // settling returns the context of a call that is made when a handler has ended.
-// Neither the signal nor the drain deadline ends it, only a time-out of its
-// own: half of the grace.
-func (m *Mandrill) settling(
-	ctx context.Context,
+// It keeps the values of ctx, but not its end: neither the signal nor the drain
+// deadline ends it, only a time-out of its own.
+func settling(
+	ctx context.Context, timeout time.Duration,
 ) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(
-		context.WithoutCancel(ctx), m.grace/2, errNoAnswer)
+		context.WithoutCancel(ctx), timeout, errNoAnswer)
 }

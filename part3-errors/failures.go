@@ -68,7 +68,7 @@ func (c *memoryCounter) forget(_ context.Context, id string) error {
 // countFailure counts a failure and returns how many there are. If the counter
 // fails, it returns 1: the bound on deliveries still holds.
 func (m *Mandrill) countFailure(ctx context.Context, d *Delivery) int {
-	ctx, cancel := m.settling(ctx)
+	ctx, cancel := settling(ctx, m.grace/2)
 	defer cancel()
 	n, err := m.failures.add(ctx, d.ID)
 	if err != nil {
@@ -80,7 +80,7 @@ func (m *Mandrill) countFailure(ctx context.Context, d *Delivery) int {
 
 // forgetFailures drops the count of a message that is settled.
 func (m *Mandrill) forgetFailures(ctx context.Context, d *Delivery) {
-	ctx, cancel := m.settling(ctx)
+	ctx, cancel := settling(ctx, m.grace/2)
 	defer cancel()
 	if err := m.failures.forget(ctx, d.ID); err != nil {
 		m.log.Warn("failure count not dropped", "id", d.ID, "err", oneLine(err))

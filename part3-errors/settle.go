@@ -58,13 +58,13 @@ func (m *Mandrill) settle(
 }
 
 // settling returns the context of a call that is made when a handler has ended.
-// Neither the signal nor the drain deadline ends it, only a time-out of its
-// own: half of the grace.
-func (m *Mandrill) settling(
-	ctx context.Context,
+// It keeps the values of ctx, but not its end: neither the signal nor the drain
+// deadline ends it, only a time-out of its own.
+func settling(
+	ctx context.Context, timeout time.Duration,
 ) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(
-		context.WithoutCancel(ctx), m.grace/2, errNoAnswer)
+		context.WithoutCancel(ctx), timeout, errNoAnswer)
 }
 
 // tell tells the broker what becomes of a message. If that fails, it tries
@@ -90,7 +90,7 @@ func (m *Mandrill) tell(
 	}
 	for failures := 1; ; failures++ {
 		err := contain(func() error {
-			ctx, cancel := m.settling(ctx)
+			ctx, cancel := settling(ctx, m.grace/2)
 			defer cancel()
 			return verb(ctx)
 		})
