@@ -146,6 +146,16 @@ func TestLessonsAreComplete(t *testing.T) {
 				assert.True(t, strings.Contains(read(t, "README.md"), index),
 					"the index has no %s", index)
 
+				diffs, err := filepath.Glob(filepath.Join(
+					chapter, "testdata", "try", number+"?.diff"))
+				require.NoError(t, err)
+				assert.NotEmpty(t, diffs, "lesson %s has no diff to try", short)
+				for _, path := range diffs {
+					question, _, _ := strings.Cut(read(t, path), "\n")
+					assert.Contains(t, strings.Join(strings.Fields(text), " "),
+						"`"+filepath.Base(path)+"`: "+question)
+				}
+
 				mistake := read(t, chapter, "testdata", name+"-mistake.txt")
 				fix := read(t, chapter, "testdata", name+"-fix.txt")
 				assert.NotEqual(t, mistake, fix)

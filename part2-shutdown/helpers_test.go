@@ -50,6 +50,8 @@ func assertAbandoned(t *testing.T, err error, want ...string) {
 	abandoned, ok := errors.AsType[*abandonedError](err)
 	if assert.True(t, ok, "want an abandonedError, got %v", err) {
 		assert.Equal(t, want, abandoned.ids, "abandoned")
+		assert.EqualError(t, abandoned,
+			"abandoned "+strings.Join(want, ", "))
 	}
 }
 

@@ -28,6 +28,11 @@ func TestUsage(t *testing.T) {
 		{"-n -1", "-n -1: want 0 or more messages", 2},
 		{"-n x", `invalid value "x" for flag -n: parse error; ` +
 			`-h shows the flags`, 2},
+		{"-drain 0s", "-drain 0s: want more than 0s, and 24h at most", 2},
+		{"-drain 25h", "-drain 25h0m0s: want more than 0s, and 24h at most", 2},
+		{"-stuck -1", "-stuck -1: want 0 or more", 2},
+		{"-outage x", `invalid value "x" for flag -outage: time: ` +
+			`invalid duration "x"; -h shows the flags`, 2},
 		{"lessons -fast", "flag provided but not defined: -fast; " +
 			"-h shows the flags", 2},
 	}
@@ -53,6 +58,7 @@ func TestHelp(t *testing.T) {
 	assert.Equal(t, 0, status(err))
 	assert.Contains(t, out.String(), "  1 * TERM, and where it goes\n")
 	assert.Contains(t, out.String(), "-seed SEED")
+	assert.Contains(t, out.String(), "to end (default 5s)\n", "-drain")
 }
 
 // A command says by its status whether the lesson kept its promise.

@@ -248,6 +248,10 @@ func TestInFlight(t *testing.T) {
 		synctest.Wait()
 		assert.Len(t, f.open, 1)
 		assert.Empty(t, f.doubts)
+
+		f.begin(delivery(2, 1))
+		f.begin(delivery(2, 2)) // while the first handler hangs
+		assert.Equal(t, []string{"", "m2"}, f.ids(), "each message once")
 	})
 }
 
@@ -383,6 +387,8 @@ func TestService(t *testing.T) {
 			}
 			assert.Equal(t, 20, strings.Count(out.String(),
 				"msg=settled"), "settled")
+			assert.Positive(t, strings.Count(out.String(),
+				"msg=extended"), "extensions")
 			assert.Equal(t, 1, strings.Count(out.String(), "msg=ended "+
 				"published=20 acked=20 waiting=0 in_flight=0 undelivered=0"))
 		})

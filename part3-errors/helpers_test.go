@@ -53,7 +53,28 @@ func assertAbandoned(t *testing.T, err error, want ...string) {
 	abandoned, ok := errors.AsType[*abandonedError](err)
 	if assert.True(t, ok, "want an abandonedError, got %v", err) {
 		assert.Equal(t, want, abandoned.ids, "abandoned")
+		assert.EqualError(t, abandoned,
+			"abandoned "+strings.Join(want, ", "))
 	}
+}
+
+// handleAsService has the service handle a delivery and settle it. It is
+// delivered three times at most.
+func handleAsService(ctx context.Context, d *Delivery, restart workFunc) {
+	handleBothAsService(ctx, d, nothing, restart)
+}
+
+// handleBothAsService does the same, with something to save.
+func handleBothAsService(
+	ctx context.Context, d *Delivery, save, restart workFunc,
+) {
+	b := d.verbs.(*lent).broker
+	m := newMandrill(b, func(m *Mandrill) {
+		m.save, m.restart, m.maxDeliveries = save, restart, 3
+	})
+	d.until = d.Asked.Add(b.lease)
+	do, why := m.handle(ctx, d)
+	m.settle(ctx, d, do, why)
 }
 
 // nothing is work that is done at once.

@@ -1,7 +1,7 @@
 // Lesson 3.7: not our cancellation.
 //
-// A restart comes back with an error that says "context canceled". Are we being
-// shut down? Perhaps. There are other reasons.
+// A restart returns an error that says "context canceled". Are we being shut
+// down? Perhaps. There are other reasons, and there are other words.
 
 package main
 
@@ -9,74 +9,98 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"sync"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 )
 
-var lesson07 = lesson{
-	number: 7, title: "not our cancellation",
-	mistakes: append(runs(sixEndings, byTheError),
-		runs(loseTheLease, workOn)...),
-	fix: append(runs(sixEndings, byTheCause),
-		runs(loseTheLease, letGo)...),
-}
-
-// byTheError is the mistake. "Canceled" is what every cancel says: ours, that
-// of a call that lost a race to another, that of a lease.
-func byTheError(ctx context.Context, err error) outcome {
+// byTheError is the mistake. It asks the error whether we are being shut down.
+// Every cancel says the same, ours and that of others, and some libraries say
+// it in words of their own.
+func byTheError(ctx context.Context, d *Delivery, restart workFunc) outcome {
+	err := restart(ctx, d.Message)
 	switch {
 	case err == nil:
 		return toAck
 	case errors.Is(err, context.Canceled):
-		return toGiveBack // we are being shut down
+		return toGiveBack // no failure: we are being shut down
 	}
 	return toRetry
 }
 
-// byTheCause is the fix. Our context knows whether it has ended, and why. If it
-// has not, the cancel was somebody else's, and the work has failed.
-func byTheCause(ctx context.Context, err error) outcome {
-	cause := context.Cause(ctx)
-	switch {
-	case errors.Is(cause, errLeaseLost):
-		return toLetGo
-	case err == nil:
-		return toAck
-	case errors.Is(cause, errDrainDeadline) && errors.Is(err, ctx.Err()):
-		return toGiveBack
-	}
-	return toRetry
+// byTheCause is the fix. try and judge, which the service uses, ask our own
+// context whether it has ended, and why. If it has not, the work has failed,
+// whatever it says. If it has, whatever the work says is a consequence, unless
+// a retry would not mend it.
+func byTheCause(ctx context.Context, d *Delivery, restart workFunc) outcome {
+	m := &Mandrill{log: quiet}
+	err := m.try(ctx, d, restart)
+	held := !errors.Is(context.Cause(ctx), errLeaseLost)
+	do, _ := judge(held, nil, err)
+	return do
 }
 
-type classify func(ctx context.Context, err error) outcome
+type classifyFunc func(
+	ctx context.Context, d *Delivery, restart workFunc) outcome
 
-// An ended is one way in which a restart may end.
-type ended struct {
-	name  string
-	cause error // with which the context of the handler ended, if it did
-	err   error // that the restart returned
-	want  outcome
+// A wayToEnd is one way in which a restart may end.
+type wayToEnd struct {
+	name    string
+	cause   error // with which the context of the handler ended, if it did
+	restart workFunc
+	want    outcome
 }
 
-var waysToEnd = []ended{
-	{"restarted", nil, nil, toAck},
-	{"the shutdown cancels it", errDrainDeadline, context.Canceled, toGiveBack},
-	{"the lease is lost", errLeaseLost, context.Canceled, toLetGo},
-	{"a hedged call is cancelled", nil, context.Canceled, toRetry},
-	{"it is refused", nil, errRefused, toRetry},
-	{"it is refused, then cancelled", errDrainDeadline, errRefused, toRetry},
+// errRemote is how a library says that our context has ended.
+var errRemote = errors.New("rpc error: code = Canceled")
+
+// fails returns work that fails with that error.
+func fails(err error) workFunc {
+	return func(context.Context, Message) error { return err }
 }
 
-// sixEndings lets restarts end in six ways.
-func sixEndings(ctx context.Context, s *scene, judge classify) verdict {
+// joinsACall is work that asks where a rack is. Somebody else has just asked
+// the same, so singleflight gives us the answer to that call. But that caller
+// goes away, and takes the call with it.
+func joinsACall(ctx context.Context, _ Message) error {
+	var calls singleflight.Group
+	theirs, goAway := context.WithCancel(context.WithoutCancel(ctx))
+	go calls.Do("rack", func() (any, error) {
+		return nil, sleep(theirs, time.Hour)
+	})
+	time.Sleep(10 * time.Millisecond) // they are first
+	time.AfterFunc(10*time.Millisecond, goAway)
+	_, err, _ := calls.Do("rack", func() (any, error) {
+		return nil, sleep(ctx, 0)
+	})
+	return err
+}
+
+var waysToEnd = []wayToEnd{
+	{"restarted", nil, fails(nil), toAck},
+	{"refused", nil, fails(errRefused), toRetry},
+	{"a shared call was cancelled", nil, joinsACall, toRetry},
+	{"the drain cancelled it", errDrainDeadline, fails(context.Canceled),
+		toGiveBack},
+	{"the same, in other words", errDrainDeadline, fails(errRemote),
+		toGiveBack},
+	{"the lease was lost", errLeaseLost, fails(context.Canceled), toLetGo},
+	{"no such host, and cancelled", errDrainDeadline,
+		fails(permanentError{errNoSuchHost}), toDeadLetter},
+}
+
+// sevenEndings has restarts end in seven ways.
+func sevenEndings(
+	ctx context.Context, s *scene, classify classifyFunc,
+) verdict {
 	right := 0
 	for _, way := range waysToEnd {
 		ctx, cancel := context.WithCancelCause(ctx)
 		if way.cause != nil {
 			cancel(way.cause)
 		}
-		got := judge(ctx, way.err)
+		d := &Delivery{Message: newMessage(s.seed, 1), Attempt: 1}
+		got := classify(ctx, d, way.restart)
 		cancel(nil)
 		if got == way.want {
 			right++
@@ -89,79 +113,8 @@ func sixEndings(ctx context.Context, s *scene, judge classify) verdict {
 	}
 }
 
-// workOn is the second mistake. The keeper says that the lease is lost, and the
-// work does not listen.
-func workOn(ctx context.Context, d *Delivery, restart workFunc) {
-	_, release := keepLease(ctx, quiet, d, 2*time.Second)
-	restart(ctx, d.Message)
-	release()
-	d.Ack(ctx)
-}
-
-// letGo is its fix. The work ends with the lease, and whoever has the message
-// by then settles it.
-func letGo(ctx context.Context, d *Delivery, restart workFunc) {
-	leased, release := keepLease(ctx, quiet, d, 2*time.Second)
-	err := restart(leased, d.Message)
-	release()
-	if err == nil {
-		d.Ack(ctx)
-	} else if d.held() {
-		d.Nack(ctx, time.Second)
-	}
-}
-
-var errDenied = errors.New("access denied")
-
-// quiet is the log of a lesson that shows what the broker says.
-var quiet = slog.New(slog.DiscardHandler)
-
-type handleFunc func(ctx context.Context, d *Delivery, restart workFunc)
-
-// loseTheLease lets nobody extend a lease of two seconds. The first restart
-// takes five seconds, the second one. The message comes after 100ms.
-func loseTheLease(
-	ctx context.Context, s *scene, handle handleFunc,
-) verdict {
-	b := newBroker(s.log, 2*time.Second, 1)
-	b.fail = func(verb, _ string) (bool, error) {
-		if verb == "extend" {
-			return false, errDenied
-		}
-		return false, nil
-	}
-	s.broker = b
-	time.AfterFunc(100*time.Millisecond, func() {
-		publish(ctx, b, s.seed, 1, 0)
-	})
-	restarted := s.work("restarted", 0)
-	var handlers sync.WaitGroup
-	for {
-		d, err := b.Receive(ctx, 400*time.Millisecond)
-		if errors.Is(err, errNothing) {
-			continue
-		} else if err != nil {
-			break
-		}
-		d.until = d.Asked.Add(2 * time.Second)
-		takes := 5 * time.Second
-		if d.Attempt == 2 {
-			takes = time.Second
-		}
-		handlers.Go(func() {
-			handle(ctx, d, func(ctx context.Context, msg Message) error {
-				if err := sleep(ctx, takes); err != nil {
-					s.log.Info("cut short", "id", msg.ID, "cause", err)
-					return err
-				}
-				return restarted(ctx, msg)
-			})
-		})
-	}
-	handlers.Wait()
-	return verdict{
-		text: fmt.Sprintf("1 message, deliveries %d, restarts %d",
-			b.count("delivered"), s.count("restarted")),
-		failed: s.count("restarted") > 1,
-	}
+var lesson07 = lesson{
+	number: 7, title: "not our cancellation",
+	mistakes: runs(sevenEndings, byTheError),
+	fix:      runs(sevenEndings, byTheCause),
 }

@@ -36,6 +36,7 @@ const part = 3
 // lessons are the lessons of this chapter, in order.
 var lessons = []lesson{
 	lesson01, lesson02, lesson03, lesson04, lesson05, lesson06, lesson07,
+	lesson08,
 }
 
 // extras are what a run leaves for its test.

@@ -798,6 +798,10 @@ func TestInFlight(t *testing.T) {
 		synctest.Wait()
 		assert.Len(t, f.open, 1)
 		assert.Empty(t, f.doubts)
+
+		f.begin(delivery(2, 1))
+		f.begin(delivery(2, 2)) // while the first handler hangs
+		assert.Equal(t, []string{"", "m2"}, f.ids(), "each message once")
 	})
 }
 
@@ -832,7 +836,7 @@ func TestMandrillSurvivesItsHandlers(t *testing.T) {
 			"2s: acked #2",
 		}, b.story("m1"))
 		assert.Equal(t, 1, log.count(`err="panic: on purpose"`), "lines")
-		assert.Equal(t, 1, log.count(`in="panics (lesson02`), "its place")
+		assert.Equal(t, 1, log.count(`in="panics (lesson04`), "its place")
 	})
 }
 

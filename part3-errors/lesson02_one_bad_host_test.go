@@ -6,15 +6,15 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"go.uber.org/goleak"
 )
 
-func TestLesson03OneBadHost(t *testing.T) {
+func TestLesson02OneBadHost(t *testing.T) {
 	tests := []struct {
 		name       string
-		restartAll func(
-			ctx context.Context, messages []Message, restart workFunc) error
-		want     []time.Duration // when a host was restarted
-		wantText string
+		restartAll restartFunc
+		want       []time.Duration // when a host was restarted
+		wantText   string
 	}{
 		{"mistake: one failure cancels all", onTheServicesGroup,
 			nil, "0 of 2 restarted, 1 of 2 errors kept"},
@@ -25,17 +25,18 @@ func TestLesson03OneBadHost(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s := newScene(t.Output(), 1)
+				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
 				got := fourHosts(t.Context(), s, tt.restartAll)
-				assert.Equal(t, tt.want, s.when("restarted"))
+				assert.Equal(t, tt.want, s.when("restarted"), "restarted at")
 				assert.Equal(t, tt.wantText, got.text)
+				assert.Empty(t, leaked(t, ignore), "left running")
 			})
 		})
 	}
 }
 
-// The errors stand in the order of the messages, whoever failed first.
-func TestLesson03Order(t *testing.T) {
+// The errors are in the order of the messages, whichever failed first.
+func TestLesson02Order(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		err := errorsAreData(t.Context(),
 			[]Message{newMessage(1, 1), newMessage(1, 2)},

@@ -1,7 +1,7 @@
-// Lesson 3.3: one bad host stops the service.
+// Lesson 3.2: one bad host stops the service.
 //
-// Four hosts are restarted. Two of them can't be. What has that to do with the
-// others?
+// Four hosts are to be restarted, and two of them can't be. That should not
+// matter to the others.
 
 package main
 
@@ -15,14 +15,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-var lesson03 = lesson{
-	number: 3, title: "one bad host stops the service",
-	mistakes: runs(fourHosts, onTheServicesGroup),
-	fix:      runs(fourHosts, errorsAreData),
-}
-
-// onTheServicesGroup is the mistake. The group is for parts of the service that
-// can't do without each other. A message can do without any other.
+// onTheServicesGroup is the mistake. A group is right for the parts of a
+// service, which can't do without each other. A message can do without any
+// other, but in the group the first that fails cancels all.
 func onTheServicesGroup(
 	ctx context.Context, messages []Message, restart workFunc,
 ) error {
@@ -34,7 +29,8 @@ func onTheServicesGroup(
 }
 
 // errorsAreData is the fix. What became of a message is a result like any
-// other, and each goroutine has its own place for it.
+// other. Each goroutine has a place of its own for it, so the errors are in the
+// order of the messages, and none is lost.
 func errorsAreData(
 	ctx context.Context, messages []Message, restart workFunc,
 ) error {
@@ -51,12 +47,13 @@ func errorsAreData(
 	return errors.Join(errs...)
 }
 
+type restartFunc func(
+	ctx context.Context, messages []Message, restart workFunc) error
+
 // fourHosts restarts m1 and m3 in two seconds. m2 is refused after one, and m4
 // turns out not to exist after one and a half.
 func fourHosts(
-	ctx context.Context, s *scene,
-	restartAll func(
-		ctx context.Context, messages []Message, restart workFunc) error,
+	ctx context.Context, s *scene, restartAll restartFunc,
 ) verdict {
 	var messages []Message
 	for i := range 4 {
@@ -94,4 +91,10 @@ func fourHosts(
 			s.count("restarted"), kept),
 		failed: s.count("restarted") < 2 || kept < 2,
 	}
+}
+
+var lesson02 = lesson{
+	number: 2, core: true, title: "one bad host stops the service",
+	mistakes: runs(fourHosts, onTheServicesGroup),
+	fix:      runs(fourHosts, errorsAreData),
 }

@@ -7,9 +7,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"go.uber.org/goleak"
 )
 
-func TestLesson06PoisonMessage(t *testing.T) {
+func TestLesson03PoisonMessage(t *testing.T) {
 	tests := []struct {
 		name      string
 		fail      failFunc
@@ -35,8 +36,8 @@ func TestLesson06PoisonMessage(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s := newScene(t.Output(), 1)
-				oneSecond(t.Context(), s, tt.fail)
+				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
+				t.Log(oneSecond(t.Context(), s, tt.fail).text)
 				var delivered []string
 				for _, e := range s.broker.events() {
 					if e.What == "delivered" {
@@ -45,18 +46,19 @@ func TestLesson06PoisonMessage(t *testing.T) {
 					}
 				}
 				story := s.broker.story("m1")
-				assert.Equal(t, tt.wantFirst, delivered[:5])
-				assert.Equal(t, tt.wantLast, story[len(story)-1])
-				assert.Len(t, delivered, tt.wantCalls)
+				assert.Equal(t, tt.wantFirst, delivered[:5], "the first")
+				assert.Equal(t, tt.wantLast, story[len(story)-1], "the last")
+				assert.Equal(t, tt.wantCalls, len(delivered), "deliveries")
+				assert.Empty(t, leaked(t, ignore), "left running")
 			})
 		})
 	}
 }
 
-func TestLesson06OneContextEach(t *testing.T) {
+func TestLesson03OneContextEach(t *testing.T) {
 	tests := []struct {
 		name string
-		try  func(context.Context, func(context.Context) error)
+		try  tryFunc
 		want string
 		took time.Duration
 	}{
@@ -73,14 +75,63 @@ func TestLesson06OneContextEach(t *testing.T) {
 				s := newScene(t.Output(), 1)
 				got := hangsTwice(t.Context(), s, tt.try)
 				assert.Equal(t, tt.want, got.text)
-				assert.Equal(t, tt.took, time.Since(s.start))
+				assert.Equal(t, tt.took, time.Since(s.start), "took")
 			})
 		})
 	}
 }
 
+func TestLesson03BoundDeliveries(t *testing.T) {
+	tests := []struct {
+		name   string
+		giveUp giveUpFunc
+		want   []string // the last two lines of the broker's record
+	}{
+		{"mistake: failures only", countFailures, []string{
+			"2.5s: expired #5",
+			"2.5s: delivered #6",
+		}},
+		{"fix: deliveries, too", boundDeliveries, []string{
+			"1.5s: delivered #4",
+			"1.5s: dead-lettered #4: delivered too often",
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				s := newScene(t.Output(), 1)
+				t.Log(killsItsProcess(t.Context(), s, tt.giveUp).text)
+				story := s.broker.story("m1")
+				assert.Equal(t, tt.want, story[len(story)-2:])
+			})
+		})
+	}
+}
+
+// The defaults survive a database that is away for a minute: nothing becomes a
+// dead letter.
+func TestLesson03DatabaseAway(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := newScene(t.Output(), 1)
+		b := newBroker(s.log, 2*time.Second, 20)
+		m := newMandrill(b, func(m *Mandrill) {
+			m.slots = 8
+			m.save = func(context.Context, Message) error {
+				if time.Since(s.start) < time.Minute {
+					return errDatabaseGone
+				}
+				return nil
+			}
+		})
+		assert.NoError(t, publish(t.Context(), b, s.seed, 20, 0))
+		assert.NoError(t, m.Run(t.Context()))
+		assert.Equal(t, 20, b.count("acked"), "acked")
+		assert.Equal(t, 0, b.count("dead-lettered"), "dead letters")
+	})
+}
+
 // The service keeps to the schedule: each failure at its exact instant.
-func TestLesson06Service(t *testing.T) {
+func TestLesson03Service(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := newScene(t.Output(), 1)
 		b := newBroker(s.log, time.Minute, 1)

@@ -1,7 +1,7 @@
-// Lesson 3.2: panics, and where recover works.
+// Lesson 3.4: panics, and where recover works.
 //
-// A handler starts a goroutine, and that one panics. A panic that nobody
-// recovers ends the process, whatever its other goroutines were doing.
+// A handler starts a goroutine, and that goroutine panics. A panic that is not
+// recovered ends the process, whatever its other goroutines were doing.
 
 package main
 
@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,22 +17,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-var lesson02 = lesson{
-	number: 2, core: true, title: "panics, and where recover works",
-	mistakes: append(
-		append(
-			inChild(child{verdict: countSurvivors},
-				runs(onePanicsInside, recoverInMain)),
-			inChild(child{verdict: countSurvivors},
-				runs(onePanics, recoverInCaller, recoverInHelper))...),
-		inChild(child{verdict: countAcked, runs: 80},
-			runs(onePanicsSoon, trustWait))...),
-	fix: inChild(child{verdict: countSurvivors},
-		runs(onePanics, recoverInGoroutine)),
-}
-
 // recoverInMain is the mistake: one recover at the top, for whatever happens
-// below. But goroutines don't end in main.
+// below. But a panic unwinds its own goroutine, and that does not end in main.
 func recoverInMain(log *slog.Logger, program func()) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -42,7 +29,7 @@ func recoverInMain(log *slog.Logger, program func()) {
 }
 
 // recoverInCaller is the second mistake. recover stops a panic of its own
-// goroutine, on its way up. The goroutine that it started has another way.
+// goroutine only. The goroutine that it has started is another one.
 func recoverInCaller(work func()) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -84,8 +71,13 @@ func trustWait(work func()) (err error) {
 	return g.Wait()
 }
 
+// trustContain is the fifth mistake: to think that contain, the fix below,
+// catches everything. What Go calls a fatal error is no panic.
+func trustContain(work func()) (err error) { return recoverInGoroutine(work) }
+
 // recoverInGoroutine is the fix: a boundary in every goroutine, at its top. The
-// error has the stack in it, or we would never learn where it was.
+// service's contain is one. Its error has the stack, or we would never learn
+// where the panic was.
 func recoverInGoroutine(work func()) (err error) {
 	var job sync.WaitGroup
 	job.Go(func() {
@@ -119,7 +111,7 @@ func onePanicsInside(
 	return verdict{}
 }
 
-// onePanicsSoon does it after 25ms, for it is played often.
+// onePanicsSoon does it after 25ms, because it is played often.
 func onePanicsSoon(
 	_ context.Context, s *scene, handle func(work func()) error,
 ) verdict {
@@ -148,6 +140,31 @@ func onePanicsAfter(
 			s.log.Info("acked", "id", "m2")
 		}
 	})
+	handlers.Wait()
+	return verdict{}
+}
+
+// twoWriters is a whole program that handles three messages side by side. One
+// takes 300ms. The two others write the same map.
+func twoWriters(
+	_ context.Context, s *scene, handle func(work func()) error,
+) verdict {
+	var handlers sync.WaitGroup
+	handlers.Go(func() {
+		time.Sleep(300 * time.Millisecond)
+		s.log.Info("acked", "id", "m1")
+	})
+	restarts := make(map[string]int)
+	for _, id := range []string{"m2", "m3"} {
+		handlers.Go(func() {
+			err := handle(func() {
+				for start := time.Now(); time.Since(start) < time.Second; {
+					restarts["cattle"]++
+				}
+			})
+			s.log.Info("handled", "id", id, "err", err)
+		})
+	}
 	handlers.Wait()
 	return verdict{}
 }
@@ -182,4 +199,19 @@ func share(n, of int) string {
 		return fmt.Sprint(n)
 	}
 	return fmt.Sprintf("~%d", n)
+}
+
+var lesson04 = lesson{
+	number: 4, core: true, title: "panics, and where recover works",
+	mistakes: slices.Concat(
+		inChild(child{verdict: countSurvivors},
+			runs(onePanicsInside, recoverInMain)),
+		inChild(child{verdict: countSurvivors},
+			runs(onePanics, recoverInCaller, recoverInHelper)),
+		inChild(child{verdict: countAcked, runs: 80},
+			runs(onePanicsSoon, trustWait)),
+		inChild(child{verdict: countSurvivors},
+			runs(twoWriters, trustContain))),
+	fix: inChild(child{verdict: countSurvivors},
+		runs(onePanics, recoverInGoroutine)),
 }

@@ -1,6 +1,6 @@
-// Lesson 3.5: swallowed, then acked.
+// Lesson 3.1: swallowed, then acked.
 //
-// To save and to restart may each go well or fail: four cases. In one of them
+// Saving may go well or fail, and so may restarting: four cases. In one of them
 // the message is done.
 
 package main
@@ -16,13 +16,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-var lesson05 = lesson{
-	number: 5, core: true, title: "swallowed, then acked",
-	mistakes: runs(fourCases, dropTheErrors, logTheErrors, deferTheAck),
-	fix:      runs(fourCases, lookAtBoth),
-}
-
-// dropTheErrors is the mistake. A group that waits, and its error unread.
+// dropTheErrors is the mistake. It waits for both, and drops what Wait returns.
+// Part 1 did that.
 func dropTheErrors(
 	ctx context.Context, log *slog.Logger, d *Delivery, save, restart workFunc,
 ) {
@@ -33,7 +28,8 @@ func dropTheErrors(
 	d.Ack(ctx)
 }
 
-// logTheErrors is the second mistake. It looks as if somebody cared.
+// logTheErrors is the second mistake. The log promises a retry that nobody
+// makes.
 func logTheErrors(
 	ctx context.Context, log *slog.Logger, d *Delivery, save, restart workFunc,
 ) {
@@ -46,8 +42,8 @@ func logTheErrors(
 	d.Ack(ctx)
 }
 
-// deferTheAck is the third mistake. So that no way out forgets the ack, none
-// does.
+// deferTheAck is the third mistake. The ack is deferred, so that no way out
+// forgets it, and every way out acks.
 func deferTheAck(
 	ctx context.Context, log *slog.Logger, d *Delivery, save, restart workFunc,
 ) {
@@ -61,7 +57,7 @@ func deferTheAck(
 }
 
 // lookAtBoth is the fix. What became of the work decides what becomes of the
-// message.
+// message. judge, which the service uses, does that.
 func lookAtBoth(
 	ctx context.Context, log *slog.Logger, d *Delivery, save, restart workFunc,
 ) {
@@ -70,18 +66,20 @@ func lookAtBoth(
 	work.Go(func() { saved = save(ctx, d.Message) })
 	work.Go(func() { restarted = restart(ctx, d.Message) })
 	work.Wait()
-	if err := errors.Join(saved, restarted); err != nil {
-		d.Nack(ctx, time.Second)
-	} else {
+	if do, _ := judge(d.held(), saved, restarted); do == toAck {
 		d.Ack(ctx)
+	} else {
+		d.Nack(ctx, time.Second)
 	}
 }
 
 type handleLogged func(ctx context.Context, log *slog.Logger, d *Delivery,
 	save, restart workFunc)
 
-// fourCases handles four messages. Of m2 the save fails, of m3 the restart, and
-// of m4 both.
+var errDatabaseGone = errors.New("database gone")
+
+// fourCases handles four messages. Saving m2 fails, restarting the host of m3
+// does, and for m4 both do.
 func fourCases(ctx context.Context, s *scene, handle handleLogged) verdict {
 	b := newBroker(slog.New(slog.DiscardHandler), time.Minute, 4)
 	s.broker = b
@@ -96,6 +94,7 @@ func fourCases(ctx context.Context, s *scene, handle handleLogged) verdict {
 		if err != nil {
 			return verdict{text: err.Error()}
 		}
+		d.until = d.Asked.Add(b.lease)
 		handle(ctx, s.log, d,
 			func(context.Context, Message) error { return tt.saved },
 			func(context.Context, Message) error {
@@ -111,4 +110,10 @@ func fourCases(ctx context.Context, s *scene, handle handleLogged) verdict {
 			b.count("acked"), b.count("nacked")),
 		failed: b.count("acked") != 1,
 	}
+}
+
+var lesson01 = lesson{
+	number: 1, core: true, title: "swallowed, then acked",
+	mistakes: runs(fourCases, dropTheErrors, logTheErrors, deferTheAck),
+	fix:      runs(fourCases, lookAtBoth),
 }
