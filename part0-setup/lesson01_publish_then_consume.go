@@ -1,7 +1,7 @@
 // Lesson 0.1: publish, then consume.
 //
 // Publish five messages, then consume them: so begins the talk, and it works,
-// because a queue in Python has no bound. A channel in Go has one.
+// because a queue in asyncio has no bound by default. A channel has one.
 
 package main
 
@@ -98,7 +98,7 @@ func fiveMessages(ctx context.Context, s *scene, pass passFunc) verdict {
 }
 
 // fiveInAService does that beside what every service has: a timer that some
-// goroutine waits for. Here it reports every second that the service lives.
+// goroutine waits for. Here it ticks every second, and does nothing.
 func fiveInAService(ctx context.Context, s *scene, pass passFunc) verdict {
 	ended := make(chan struct{}) // closed when all is passed
 	defer close(ended)
@@ -108,7 +108,7 @@ func fiveInAService(ctx context.Context, s *scene, pass passFunc) verdict {
 		for {
 			select {
 			case <-alive.C:
-				s.log.Debug("alive")
+				// report that the service is alive, say
 			case <-ended:
 				return
 			}

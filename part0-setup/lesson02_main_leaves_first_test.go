@@ -35,7 +35,7 @@ func TestLesson02MainLeavesFirst(t *testing.T) {
 				consumed:      strings.Count(e.printed, "msg=consumed"),
 				mainEnded:     strings.Count(e.printed, `"main ended"`),
 				consumerEnded: strings.Count(e.printed, `"consumer ended"`),
-			})
+			}, "what was printed")
 		})
 	}
 }

@@ -63,11 +63,13 @@ func failAtFourIn(
 			return nil
 		},
 	)
-	return verdict{
-		text: fmt.Sprintf("%d consumed, returned after %v: %v",
-			s.count("consumed"), s.elapsed(), err),
-		failed: err == nil,
+	text := fmt.Sprintf("%d consumed, ", s.count("consumed"))
+	if err == nil {
+		text += fmt.Sprintf("no error in %v", s.elapsed())
+	} else {
+		text += fmt.Sprintf("ended after %v: %v", s.elapsed(), err)
 	}
+	return verdict{text: text, failed: err == nil}
 }
 
 var lesson03 = lesson{

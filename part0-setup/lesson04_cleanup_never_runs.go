@@ -35,9 +35,9 @@ func closeLast(log *slog.Logger, db *database, work func() error) error {
 	return db.Close()
 }
 
-// deferAndReturn is the fix. The deferred call runs on every way out, and what
-// it returns is joined with what the work returned. The errors go to the one
-// place that exits: main.
+// deferAndReturn is the fix. The deferred call runs on every return, and on a
+// panic. What it returns is joined with what the work returned. The errors go
+// to the one place that exits: main.
 func deferAndReturn(
 	log *slog.Logger, db *database, work func() error,
 ) (err error) {

@@ -27,7 +27,8 @@ func TestLesson04CleanupNeverRuns(t *testing.T) {
 			want: printed{closed: 0, workFailed: 1, closeFailed: 0},
 		},
 		{
-			name: "fix: deferred, and both errors returned", side: "fix",
+			name: "fix: the close is deferred, and both errors are returned",
+			side: "fix",
 			want: printed{closed: 1, workFailed: 1, closeFailed: 1},
 		},
 	}
@@ -40,7 +41,7 @@ func TestLesson04CleanupNeverRuns(t *testing.T) {
 				closed:      strings.Count(e.printed, "msg=closed"),
 				workFailed:  strings.Count(e.printed, "disk full"),
 				closeFailed: strings.Count(e.printed, "journal not written"),
-			})
+			}, "what was printed")
 		})
 	}
 }

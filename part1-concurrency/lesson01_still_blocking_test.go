@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -29,7 +30,8 @@ func TestLesson01StillBlocking(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
 				t.Log(restartFive(t.Context(), s, tt.consume).text)
-				assert.Equal(t, tt.want, s.when("restarted"), "restarted at")
+				assert.Equal(t, fmt.Sprint(tt.want),
+					fmt.Sprint(s.when("restarted")), "restarted at")
 				assert.Equal(t, slices.Max(tt.want), time.Since(s.start),
 					"consume returned at")
 				assert.Empty(t, leaked(t, ignore), "left running")

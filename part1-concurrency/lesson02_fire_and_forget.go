@@ -132,7 +132,8 @@ func tenTimeOuts(_ context.Context, s *scene, answer answerFunc) verdict {
 		}
 	}
 	return verdict{
-		text:   fmt.Sprintf("%d of 10 timed out, %d parked", timedOut, parked),
+		text: fmt.Sprintf("%d of 10 calls timed out, %d goroutines parked",
+			timedOut, parked),
 		failed: parked > 0,
 	}
 }

@@ -23,8 +23,9 @@ func eachCloses(queue chan<- Message, publishers []publishFunc) {
 	}
 }
 
-// nobodyCloses is the second mistake. Nothing dies, and nothing ends: the
-// consumer waits for a message that nobody will send.
+// nobodyCloses is the second mistake. The publishers end, and the consumer
+// waits for a message that nobody will send. As long as anything else in the
+// service still runs, that goes on for ever.
 func nobodyCloses(queue chan<- Message, publishers []publishFunc) {
 	for _, publish := range publishers {
 		go publish(queue)

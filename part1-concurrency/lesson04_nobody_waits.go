@@ -13,15 +13,6 @@ import (
 	"time"
 )
 
-// oneAfterTheOther is where we come from. It is safe, and takes the sum.
-func oneAfterTheOther(
-	ctx context.Context, d *Delivery, save, restart workFunc,
-) {
-	save(ctx, d.Message)
-	restart(ctx, d.Message)
-	d.Ack(ctx)
-}
-
 // startBothAndAck is the mistake. A go statement does not wait, so the ack says
 // "done" when nothing is. If the process dies now, the message is lost.
 func startBothAndAck(
@@ -41,6 +32,15 @@ func waitForBoth(
 	jobs.Go(func() { save(ctx, d.Message) })
 	jobs.Go(func() { restart(ctx, d.Message) })
 	jobs.Wait()
+	d.Ack(ctx)
+}
+
+// oneAfterTheOther is where we come from. It is safe, and takes the sum.
+func oneAfterTheOther(
+	ctx context.Context, d *Delivery, save, restart workFunc,
+) {
+	save(ctx, d.Message)
+	restart(ctx, d.Message)
 	d.Ack(ctx)
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -66,14 +67,16 @@ func TestLesson04NobodyWaits(t *testing.T) {
 			return is
 		}
 		t.Run(tt.name, func(t *testing.T) {
-			assert.Equal(t, tt.want, play(t, 700*ms, 500*ms))
-			assert.Equal(t, tt.other, play(t, 500*ms, 700*ms))
+			assert.Equal(t, fmt.Sprintf("%+v", tt.want),
+				fmt.Sprintf("%+v", play(t, 700*ms, 500*ms)), "saving is slower")
+			assert.Equal(t, fmt.Sprintf("%+v", tt.other),
+				fmt.Sprintf("%+v", play(t, 500*ms, 700*ms)), "restarting is")
 		})
 	}
 }
 
 // To call Add inside the goroutine is another mistake: Wait may come before it.
-// It is one that vet finds.
+// vet finds it if Add is the first statement.
 func TestLesson04Vet(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, pkg, want string }{
@@ -87,7 +90,8 @@ func TestLesson04Vet(t *testing.T) {
 			t.Parallel()
 			out, _ := exec.Command("go", "vet", tt.pkg).CombinedOutput()
 			t.Logf("%s", out)
-			assert.Equal(t, tt.want, filepath.ToSlash(string(out)))
+			assert.Equal(t, tt.want, filepath.ToSlash(string(out)),
+				"what vet says")
 		})
 	}
 }

@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// allAtOnce is the mistake. Two messages for one host are handled at the same
-// time: both handlers look, both see nothing, and both restart. What they look
-// at is guarded by a mutex, and that does not help: look and restart would have
-// to be one step.
+// allAtOnce is the mistake. handle, below, looks and then restarts. Two
+// messages for one host are handled at the same time: both look, both see
+// nothing, and both restart. What they look at is guarded by a mutex, and that
+// does not help: look and restart would have to be one step.
 func allAtOnce(queue <-chan Message, handle func(Message)) {
 	var handlers sync.WaitGroup
 	defer handlers.Wait()
@@ -49,7 +49,8 @@ func lockPerHost(queue <-chan Message, handle func(Message)) {
 
 // workersByHost is another fix. Each host belongs to one of four workers, which
 // handles its messages one after the other. That bounds the goroutines and
-// keeps the order, but a slow host delays those that share its worker.
+// keeps the order. But a message for a worker that is busy holds up the loop,
+// and with it all other hosts.
 func workersByHost(queue <-chan Message, handle func(Message)) {
 	var workers sync.WaitGroup
 	defer workers.Wait()

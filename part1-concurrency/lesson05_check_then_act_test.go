@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -30,7 +31,7 @@ func TestLesson05CheckThenAct(t *testing.T) {
 			wantTook: 1300 * ms,
 		},
 		{
-			name:     "fix: one worker for each host",
+			name:     "fix: a host always has the same worker",
 			dispatch: workersByHost,
 			want:     []time.Duration{1000 * ms, 1000 * ms},
 			wantTook: 1300 * ms,
@@ -41,7 +42,9 @@ func TestLesson05CheckThenAct(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
 				t.Log(sameHostTwice(t.Context(), s, tt.dispatch).text)
-				assert.Equal(t, tt.want, s.when("restarted"), "restarted at")
+				assert.Equal(t, fmt.Sprint(tt.want),
+					fmt.Sprint(s.when("restarted")),
+					"restarted at")
 				assert.Equal(t, tt.wantTook, time.Since(s.start), "took")
 				assert.Empty(t, leaked(t, ignore), "left running")
 			})
@@ -97,6 +100,6 @@ func TestLesson05Order(t *testing.T) {
 			defer mu.Unlock()
 			handled[msg.Instance] = append(handled[msg.Instance], msg.ID)
 		})
-		assert.Equal(t, want, handled)
+		assert.Equal(t, want, handled, "messages by host, in order")
 	})
 }

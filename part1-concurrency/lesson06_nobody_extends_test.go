@@ -41,7 +41,7 @@ func TestLesson06NobodyExtends(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
 				t.Log(slowHost(t.Context(), s, tt.handle).text)
-				assert.Equal(t, tt.want, s.broker.story("m1"))
+				assert.Equal(t, tt.want, s.broker.story("m1"), "the record")
 				assert.Empty(t, leaked(t, ignore), "left running")
 			})
 		})
@@ -58,7 +58,7 @@ func TestLesson06MaximumLease(t *testing.T) {
 		takes  time.Duration // longer than the limit and the lease together
 		want   []string      // the end of the record
 	}{
-		{"fix: let go after 3.5s", workUnderLease, 5900 * ms, []string{
+		{"fix: not extended after 3.5s", workUnderLease, 5900 * ms, []string{
 			"3.2s: extended #1",
 			"5.2s: expired #1",
 			"5.2s: delivered #2",
@@ -66,7 +66,7 @@ func TestLesson06MaximumLease(t *testing.T) {
 			"6s: extend refused #2: already settled",
 			"11.1s: ack refused #2: already settled",
 		}},
-		{"service: let go after 18s", handleAsService, 20300 * ms, []string{
+		{"service: not after 18s", handleAsService, 20300 * ms, []string{
 			"17.6s: extended #1",
 			"19.6s: expired #1",
 			"19.6s: delivered #2",
@@ -83,14 +83,15 @@ func TestLesson06MaximumLease(t *testing.T) {
 				restart := s.work("restarted", tt.takes)
 				t.Log(deliverAll(t.Context(), s, tt.handle, restart).text)
 				story := s.broker.story("m1")
-				assert.Equal(t, tt.want, story[max(0, len(story)-6):])
+				assert.Equal(t, tt.want, story[max(0, len(story)-6):],
+					"the end of the record")
 			})
 		})
 	}
 }
 
-// An extension that is under way when the work ends is waited for: settling
-// comes last.
+// An extension that is under way when the work ends is called off and waited
+// for: settling comes last.
 func TestLesson06LateExtension(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -122,7 +123,7 @@ func TestLesson06LateExtension(t *testing.T) {
 				}
 				restart := s.work("restarted", 3*time.Second)
 				t.Log(deliverAll(t.Context(), s, tt.handle, restart).text)
-				assert.Equal(t, tt.want, s.broker.story("m1"))
+				assert.Equal(t, tt.want, s.broker.story("m1"), "the record")
 			})
 		})
 	}

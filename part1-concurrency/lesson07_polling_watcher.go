@@ -106,6 +106,7 @@ func failOne(ctx context.Context, s *scene, handle handleFunc) verdict {
 		defer func() {
 			if p := recover(); p != nil {
 				panicked = fmt.Sprintf("panic: %v", p)
+				s.log.Info("recovered", "panic", p)
 			}
 		}()
 		handle(ctx, d, func(_ context.Context, msg Message) error {
@@ -114,7 +115,9 @@ func failOne(ctx context.Context, s *scene, handle handleFunc) verdict {
 			return errNoSuchHost
 		})
 	}()
-	time.Sleep(2 * time.Second) // a service does not end with its message
+	const watch = 2 * time.Second
+	s.log.Info("watching", "for", watch)
+	time.Sleep(watch) // a service does not end with its message
 	acked := b.count("acked")
 	return verdict{
 		text:   fmt.Sprintf("failed, acked %d times, %v", acked, panicked),

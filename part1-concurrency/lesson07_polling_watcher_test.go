@@ -55,14 +55,14 @@ func TestLesson07PollingWatcher(t *testing.T) {
 					tt.handle(ctx, d, restart)
 					left = leaked(t, ignore)
 				}).text)
-				assert.Equal(t, tt.want, s.broker.story("m1"))
+				assert.Equal(t, tt.want, s.broker.story("m1"), "the record")
 				assert.Equal(t, tt.wantLeft, left, "left running")
 			})
 		})
 	}
 }
 
-// It takes a restart that fails to see it.
+// Only a restart that fails shows these mistakes.
 func TestLesson07ClosedTwice(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -80,8 +80,9 @@ func TestLesson07ClosedTwice(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
-				assert.Equal(t, tt.want,
-					failOne(t.Context(), s, tt.handle).text)
+				got := failOne(t.Context(), s, tt.handle)
+				t.Log(got.text)
+				assert.Equal(t, tt.want, got.text, "verdict")
 				assert.Empty(t, leaked(t, ignore), "left running")
 			})
 		})
@@ -107,6 +108,6 @@ func TestLesson07LateExtension(t *testing.T) {
 			"0s: delivered #1",
 			"2.3s: extended #1",
 			"2.3s: acked #1",
-		}, s.broker.story("m1"))
+		}, s.broker.story("m1"), "the record")
 	})
 }

@@ -67,7 +67,7 @@ func TestLesson08ThousandAtOnce(t *testing.T) {
 					restarts:   s.count("restarted"),
 					took:       time.Since(s.start),
 					inHand:     <-inHand,
-				})
+				}, "figures")
 				assert.Empty(t, leaked(t, ignore), "left running")
 			})
 		})

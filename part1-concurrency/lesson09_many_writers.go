@@ -36,18 +36,19 @@ func writeFields(log *slog.Logger, save, restart func() bool) progress {
 	return p
 }
 
-// mendTheReport is the second mistake. The report named one line, and that line
-// is mended. But there were two races, and the detector had printed one.
+// mendTheReport is the second mistake. The report named a log line that reads
+// what the other job writes, and that line is mended. But there were two races,
+// and the detector had printed one.
 func mendTheReport(log *slog.Logger, save, restart func() bool) progress {
 	var p progress
 	var jobs sync.WaitGroup
 	jobs.Go(func() {
 		p.saved = save()
-		log.Info("saved", "saved", p.saved, "restarted", p.restarted)
+		log.Info("saved", "saved", p.saved)
 	})
 	jobs.Go(func() {
 		p.restarted = restart()
-		log.Info("restarted", "restarted", p.restarted)
+		log.Info("restarted", "saved", p.saved, "restarted", p.restarted)
 	})
 	jobs.Wait()
 	return p

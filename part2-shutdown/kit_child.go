@@ -26,6 +26,7 @@ type child struct {
 	alone   bool                   // no goroutine runs beside that of the run
 	hangs   bool                   // it is expected not to end
 	shell   string                 // a script that runs it, as "$0" "$@"
+	gets    string                 // which signals, and when: for the note
 
 	// onLine is called for each line that it prints, and may send it a signal.
 	onLine func(line string, p *os.Process)
@@ -42,17 +43,22 @@ func inChild(c child, list []sceneRun) []sceneRun {
 // note returns a line that says what there is to wait for. A nil child needs
 // none.
 func (c *child) note() string {
+	note := ""
 	switch {
 	case c == nil:
 		return ""
+	case c.shell != "":
+		note = "run by sh -c '" + c.shell + "'\n"
 	case c.runs > 1:
-		return fmt.Sprintf("%d runs\n", c.runs)
+		note = fmt.Sprintf("%d runs\n", c.runs)
 	case c.race:
-		return "building with -race\n"
+		note = "building with -race\n"
 	}
-	note := fmt.Sprintf("watching for %v at most\n", childTime)
-	if c.shell != "" {
-		note = "run by sh -c '" + c.shell + "', " + note
+	if c.gets != "" {
+		note += "it gets " + c.gets + "\n"
+	}
+	if c.runs <= 1 && !c.race {
+		note += fmt.Sprintf("watching for %v at most\n", childTime)
 	}
 	return note
 }

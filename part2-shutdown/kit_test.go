@@ -103,6 +103,7 @@ func leaked(t *testing.T, ignore goleak.Option) (left map[string]int) {
 	t.Helper()
 	err := goleak.Find(ignore)
 	if err == nil {
+		t.Log("left running: nothing")
 		return nil
 	}
 	pc, _, _, _ := runtime.Caller(0)

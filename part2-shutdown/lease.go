@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// keepLease extends the lease of a delivery until release is called, or until
-// the limit has passed: if the work takes longer than that, we assume that it
-// is stuck and let the broker deliver the message to another consumer. An
-// extension that fails is followed by the next one, until the lease is lost.
-// The caller must call release. When that returns, no extension is under way,
-// so it is safe to settle.
+// keepLease extends the lease of a delivery until release is called, until ctx
+// ends, or until the limit has passed: if the work takes longer than that, we
+// assume that it is stuck and let the broker deliver the message to another
+// consumer. An extension that fails is followed by the next one, until the
+// lease is lost. The caller must call release. When that returns, no extension
+// is under way, so it is safe to settle.
 func keepLease(
 	ctx context.Context, d *Delivery, every, limit time.Duration,
 ) (release func()) {

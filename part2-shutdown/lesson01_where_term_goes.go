@@ -85,6 +85,7 @@ func stoppedBy(
 	return inChild(child{
 		verdict: countCleanups,
 		shell:   shell,
+		gets:    fmt.Sprintf("%v at %s", sig, line),
 		onLine: func(printed string, p *os.Process) {
 			if strings.Contains(printed, line) {
 				p.Signal(sig)

@@ -44,17 +44,17 @@ func TestLesson01WhereTermGoes(t *testing.T) {
 			want:    printed{orphan: 1},
 		},
 		{
-			name: "fix: TERM", side: "fix", run: 0,
+			name: "fix: it listens, and TERM comes", side: "fix", run: 0,
 			wantHow: "exit status 0",
 			want:    printed{cleanedUp: 1},
 		},
 		{
-			name: "fix: INT early", side: "fix", run: 1,
+			name: "fix: it listens first, INT comes early", side: "fix", run: 1,
 			wantHow: "exit status 0",
 			want:    printed{cleanedUp: 1},
 		},
 		{
-			name: "fix: the shell execs", side: "fix", run: 2,
+			name: "fix: the program replaces the shell", side: "fix", run: 2,
 			wantHow: "exit status 0",
 			want:    printed{cleanedUp: 1},
 		},
@@ -67,7 +67,7 @@ func TestLesson01WhereTermGoes(t *testing.T) {
 			assert.Equal(t, tt.want, printed{
 				cleanedUp: strings.Count(e.printed, `msg="cleaned up"`),
 				orphan:    strings.Count(e.printed, "orphan=true"),
-			})
+			}, "what was printed")
 		})
 	}
 }
@@ -85,5 +85,6 @@ func TestLesson01GoRun(t *testing.T) {
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 	_, lines := p.end()
 	assert.Equal(t, "signal: terminated", p.ProcessState.String(), "go run")
+	t.Log(strings.Join(lines, "\n"))
 	assert.Contains(t, strings.Join(lines, "\n"), "orphan=true")
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -17,6 +20,7 @@ func TestLesson02HalfWay(t *testing.T) {
 		want      string // when the flush fails
 		wantGood  string // when all goes well
 		wantWorst string // when the close fails as well
+		wantSteps []string
 	}{
 		{
 			name:      "mistake: the expected error stops it",
@@ -24,6 +28,7 @@ func TestLesson02HalfWay(t *testing.T) {
 			want:      "1 of 3 steps, returned: terminated signal received",
 			wantGood:  "1 of 3 steps, returned: terminated signal received",
 			wantWorst: "1 of 3 steps, returned: terminated signal received",
+			wantSteps: []string{`msg="consumer`},
 		},
 		{
 			name:      "mistake: the expected error hides the others",
@@ -31,6 +36,9 @@ func TestLesson02HalfWay(t *testing.T) {
 			want:      "3 of 3 steps, returned: terminated signal received",
 			wantGood:  "3 of 3 steps, returned: terminated signal received",
 			wantWorst: "3 of 3 steps, returned: terminated signal received",
+			wantSteps: []string{
+				`msg="consumer`, `msg="metrics`, `msg="database`,
+			},
 		},
 		{
 			name:     "fix: every step, every error but that",
@@ -39,17 +47,27 @@ func TestLesson02HalfWay(t *testing.T) {
 			wantGood: "3 of 3 steps, returned: <nil>",
 			wantWorst: "3 of 3 steps, returned: flush: disk full, " +
 				"close: no answer",
+			wantSteps: []string{
+				`msg="consumer`, `msg="metrics`, `msg="database`,
+			},
 		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := newScene(t.Output(), 1)
-			assert.Equal(t, tt.want,
-				threeSteps(t.Context(), s, tt.shutDown).text)
-			assert.Equal(t, tt.wantGood,
-				stepsWith(t.Context(), s, tt.shutDown, nil, nil).text)
-			assert.Equal(t, tt.wantWorst, stepsWith(
-				t.Context(), s, tt.shutDown, errDiskFull, errClose).text)
+			var log strings.Builder
+			s := newScene(io.MultiWriter(&log, t.Output()), 1)
+			play := func(flush, closing error) string {
+				got := stepsWith(t.Context(), s, tt.shutDown, flush, closing)
+				t.Log(got.text)
+				return got.text
+			}
+			assert.Equal(t, tt.want, play(errDiskFull, nil), "flush fails")
+			assert.Equal(t, tt.wantGood, play(nil, nil), "all goes well")
+			log.Reset()
+			assert.Equal(t, tt.wantWorst, play(errDiskFull, errClose),
+				"close fails as well")
+			assert.Equal(t, tt.wantSteps, regexp.MustCompile(`msg="(\w+)`).
+				FindAllString(log.String(), -1), "steps, in order")
 		})
 	}
 }

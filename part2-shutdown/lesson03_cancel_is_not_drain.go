@@ -31,7 +31,8 @@ func oneContext(ctx context.Context, b *broker, restart workFunc) {
 }
 
 // twoContexts is the fix. The work has a context of its own, which keeps the
-// values of the first but not its end. (For how long? See lesson 6.)
+// values of the first but not its end. (For how long? See lesson 6. And a poll
+// should not be cancelled either: see lesson 4.)
 func twoContexts(ctx context.Context, b *broker, restart workFunc) {
 	work := context.WithoutCancel(ctx)
 	var handlers sync.WaitGroup
@@ -129,7 +130,8 @@ func stopAThousandTimes(
 		}
 	}
 	return verdict{
-		text:   fmt.Sprintf("stopped, took %s of 1000", share(taken, 1000)),
+		text: fmt.Sprintf("stopped, and took %s of 1000 messages",
+			share(taken, 1000)),
 		failed: taken > 0,
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"go.uber.org/goleak"
@@ -26,7 +27,8 @@ func TestLesson03CancelIsNotDrain(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
 				got := threeInFlight(t.Context(), s, tt.consume)
-				assert.Equal(t, tt.want, got.text)
+				t.Log(got.text)
+				assert.Equal(t, tt.want, got.text, "verdict")
 				assert.Empty(t, leaked(t, ignore), "left running")
 			})
 		})
@@ -55,8 +57,25 @@ func TestLesson03SelectTakesEither(t *testing.T) {
 				}
 				return false
 			}).text)
-			assert.GreaterOrEqual(t, taken, tt.min, "taken")
-			assert.LessOrEqual(t, taken, tt.max, "taken")
+			assert.GreaterOrEqual(t, taken, tt.min, "taken, at least")
+			assert.LessOrEqual(t, taken, tt.max, "taken, at most")
+		})
+	}
+}
+
+// A consumer that waits for a message ends with its context, too.
+func TestLesson03EmptyQueue(t *testing.T) {
+	for name, take := range map[string]takeFunc{
+		"mistake": selectBoth, "fix": askFirst,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				start := time.Now()
+				assert.False(t, take(ctx, make(chan Message)), "taken")
+				assert.Equal(t, time.Second, time.Since(start), "took")
+			})
 		})
 	}
 }

@@ -18,7 +18,7 @@ func TestLesson04DeadContext(t *testing.T) {
 		next   []int               // the attempts that are ready right after
 	}{
 		{
-			name:   "mistake: refused",
+			name:   "mistake: both calls are refused",
 			settle: settleWithTheSame,
 			want: map[string][]string{
 				"m2": {"50ms: delivered #1", "420ms: ack " + refused},
@@ -27,7 +27,7 @@ func TestLesson04DeadContext(t *testing.T) {
 			next: []int{1, 1, 1},
 		},
 		{
-			name:   "fix: acked, and given back",
+			name:   "fix: one is acked, one given back",
 			settle: settleWithItsOwn,
 			want: map[string][]string{
 				"m2": {"50ms: delivered #1", "420ms: acked #1"},
@@ -44,7 +44,7 @@ func TestLesson04DeadContext(t *testing.T) {
 				assert.Equal(t, tt.want, map[string][]string{
 					"m2": s.broker.story("m2"),
 					"m3": s.broker.story("m3"),
-				})
+				}, "the records")
 				assert.Empty(t, leaked(t, ignore), "left running")
 
 				var next []int // what another consumer receives at once

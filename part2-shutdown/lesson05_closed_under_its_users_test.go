@@ -45,7 +45,7 @@ func TestLesson05ClosedUnderItsUsers(t *testing.T) {
 				for _, m := range line.FindAllStringSubmatch(log.String(), -1) {
 					got = append(got, m[1]+" "+m[2]+m[3])
 				}
-				assert.Equal(t, tt.want, got)
+				assert.Equal(t, tt.want, got, "what happened, in order")
 				assert.Empty(t, leaked(t, ignore), "left running")
 			})
 		})

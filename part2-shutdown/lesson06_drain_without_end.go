@@ -58,6 +58,7 @@ func oneHangs(ctx context.Context, s *scene, stop stopFunc) verdict {
 		func() { <-hang },
 	} {
 		d := &Delivery{Message: newMessage(s.seed, i+1), Attempt: 1}
+		s.log.Info("in progress", "id", d.ID)
 		slots.TryAcquire(1)
 		m.inFlight.begin(d)
 		go func() {

@@ -71,6 +71,7 @@ func pressedTwice(times int, line string, program drainFunc) []sceneRun {
 	return inChild(child{
 		verdict: countSwallowed,
 		runs:    times,
+		gets:    fmt.Sprintf("interrupt at msg=ready, and at %q", line),
 		onLine: func(printed string, p *os.Process) {
 			if strings.Contains(printed, "msg=ready") {
 				time.Sleep(10 * time.Millisecond) // it idles, as services do
@@ -102,5 +103,5 @@ var lesson07 = lesson{
 	number: 7, core: true, title: "the second Ctrl-C",
 	mistakes: append(pressedTwice(1, "msg=draining", stopWhenDone),
 		pressedTwice(30, "msg=draining", stopWhenTold)...),
-	fix: pressedTwice(20, "a second signal kills", listenAndSay),
+	fix: pressedTwice(30, "a second signal kills", listenAndSay),
 }

@@ -24,17 +24,19 @@ func TestLesson07SecondCtrlC(t *testing.T) {
 		want  string
 	}{
 		{
-			name: "mistake: stop when done", side: "mistake", run: 0,
+			name: "mistake: it stops listening when it is done",
+			side: "mistake", run: 0,
 			tries: 1,
 			want:  "always swallowed",
 		},
 		{
-			name: "mistake: stop when told", side: "mistake", run: 1,
+			name: "mistake: it stops listening when it is told",
+			side: "mistake", run: 1,
 			tries: 17,
 			want:  "sometimes swallowed",
 		},
 		{
-			name: "fix: stop, then say so", side: "fix",
+			name: "fix: it stops listening, and then says so", side: "fix",
 			tries: 1,
 			want:  "never swallowed",
 		},
@@ -53,6 +55,8 @@ func TestLesson07SecondCtrlC(t *testing.T) {
 						assert.Equal(t, "signal: interrupt", e.how,
 							"how it ended")
 					}
+					assert.Equal(t, 1, strings.Count(e.printed, "msg=draining"),
+						"it heard the first signal")
 				}
 				if swallowed > 0 {
 					break

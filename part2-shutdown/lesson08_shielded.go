@@ -30,8 +30,10 @@ func shareTheCancel(ctx context.Context, write workFunc, msg Message) error {
 	go func() { written <- write(shielded, msg) }()
 	<-ctx.Done()
 	cancel()
-	<-written
-	return nil
+	if err := <-written; !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil // it was cancelled, as expected
 }
 
 // shieldAndWait is the fix. Nothing cancels the write, and it is waited for,
@@ -57,7 +59,7 @@ var errNotWritten = errors.New("audit record not written")
 func stopInMidWrite(
 	ctx context.Context, s *scene, audit auditFunc,
 ) verdict {
-	err := auditFor(ctx, s, audit, 600*time.Millisecond)
+	err := auditFor(ctx, s, audit, 600*time.Millisecond, nil)
 	if err != nil {
 		s.log.Error("failed", "err", err)
 		os.Exit(1)
@@ -67,7 +69,8 @@ func stopInMidWrite(
 }
 
 func auditFor(
-	ctx context.Context, s *scene, audit auditFunc, takes time.Duration,
+	ctx context.Context, s *scene, audit auditFunc,
+	takes time.Duration, fails error,
 ) error {
 	ctx, cancel := context.WithTimeoutCause(
 		ctx, 200*time.Millisecond, errStopped)
@@ -76,6 +79,9 @@ func auditFor(
 		if err := sleep(ctx, takes); err != nil {
 			s.log.Info("cut short", "id", msg.ID, "err", err)
 			return err
+		}
+		if fails != nil {
+			return fails
 		}
 		s.log.Info("written", "id", msg.ID)
 		return nil

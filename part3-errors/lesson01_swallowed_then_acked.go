@@ -17,7 +17,7 @@ import (
 )
 
 // dropTheErrors is the mistake. It waits for both, and drops what Wait returns.
-// Part 1 did that.
+// (Part 1 drops what save and restart return.)
 func dropTheErrors(
 	ctx context.Context, log *slog.Logger, d *Delivery, save, restart workFunc,
 ) {

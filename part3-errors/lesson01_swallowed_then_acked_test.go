@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
 
@@ -50,6 +51,27 @@ func TestLesson01SwallowedThenAcked(t *testing.T) {
 				}
 				assert.Equal(t, tt.again, again, "delivered again")
 				assert.Empty(t, leaked(t, ignore), "left running")
+			})
+		})
+	}
+}
+
+// Work that the drain has cut short is not done either.
+func TestLesson01CutShort(t *testing.T) {
+	for name, handle := range map[string]handleLogged{
+		"fix: nacked": lookAtBoth, "service: nacked": handleLoggedAsService,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				s := newScene(t.Output(), 1)
+				b := newBroker(s.log, time.Minute, 1)
+				publishOnly(t, b, 1)
+				d, err := b.Receive(t.Context(), time.Second)
+				require.NoError(t, err)
+				d.until = d.Asked.Add(b.lease)
+				handle(t.Context(), s.log, d, nothing,
+					fails(errDrainDeadline))
+				assert.Equal(t, "0s: nacked #1", b.story("m1")[1])
 			})
 		})
 	}

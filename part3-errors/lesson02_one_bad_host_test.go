@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -27,8 +28,11 @@ func TestLesson02OneBadHost(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
 				got := fourHosts(t.Context(), s, tt.restartAll)
-				assert.Equal(t, tt.want, s.when("restarted"), "restarted at")
-				assert.Equal(t, tt.wantText, got.text)
+				assert.Equal(t, fmt.Sprint(tt.want),
+					fmt.Sprint(s.when("restarted")),
+					"restarted at")
+				t.Log(got.text)
+				assert.Equal(t, tt.wantText, got.text, "verdict")
 				assert.Empty(t, leaked(t, ignore), "left running")
 			})
 		})
@@ -47,5 +51,17 @@ func TestLesson02Order(t *testing.T) {
 				return errRefused
 			})
 		assert.EqualError(t, err, "m1: restart refused\nm2: restart refused")
+	})
+}
+
+// That one restart fails cancels nothing. That we are cancelled does.
+func TestLesson02Cancelled(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		err := errorsAreData(ctx, []Message{newMessage(1, 1)}, takes(time.Hour))
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, time.Second, time.Since(start), "took")
 	})
 }

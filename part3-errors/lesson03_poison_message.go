@@ -19,9 +19,9 @@ func nackAtOnce(ctx context.Context, d *Delivery, failures int, why error) {
 	d.Nack(ctx, 0)
 }
 
-// backOff is the fix. Each pause is longer than the one before: the service's
-// backoff draws it. After five failures the message becomes a dead letter, with
-// the reason, for somebody to look at.
+// backOff is the fix. The pauses grow: the service's backoff draws them. After
+// five failures the message becomes a dead letter, with the reason, for
+// somebody to look at.
 func backOff(ctx context.Context, d *Delivery, failures int, why error) {
 	if failures == 5 {
 		d.DeadLetter(ctx, fmt.Errorf("failed %d times: %w", failures, why))
@@ -139,26 +139,29 @@ type giveUpFunc func(d *Delivery, failures int) (giveUp error)
 func killsItsProcess(
 	ctx context.Context, s *scene, giveUp giveUpFunc,
 ) verdict {
+	const failures = 0 // counted
 	b := newBroker(slog.New(slog.DiscardHandler), time.Second/2, 1)
 	s.broker = b
 	publish(ctx, b, s.seed, 1, 0)
 	watched, stop := context.WithTimeout(ctx, 2750*time.Millisecond)
 	defer stop()
+	killed := 0
 	for {
 		d, err := b.Receive(watched, forever)
 		if err != nil {
 			break
 		}
-		if why := giveUp(d, 0); why != nil {
+		if why := giveUp(d, failures); why != nil {
 			d.DeadLetter(ctx, why)
 			s.log.Info("dead letter", "delivery", d.Attempt, "err", why)
 			continue
 		}
+		killed++
 		s.log.Info("killed its process", "delivery", d.Attempt)
 	}
 	return verdict{
 		text: fmt.Sprintf("%d processes killed, %d dead letters",
-			b.count("expired"), b.count("dead-lettered")),
+			killed, b.count("dead-lettered")),
 		failed: b.count("dead-lettered") == 0,
 	}
 }

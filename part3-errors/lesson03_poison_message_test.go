@@ -74,7 +74,8 @@ func TestLesson03OneContextEach(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				s := newScene(t.Output(), 1)
 				got := hangsTwice(t.Context(), s, tt.try)
-				assert.Equal(t, tt.want, got.text)
+				t.Log(got.text)
+				assert.Equal(t, tt.want, got.text, "verdict")
 				assert.Equal(t, tt.took, time.Since(s.start), "took")
 			})
 		})
@@ -87,11 +88,11 @@ func TestLesson03BoundDeliveries(t *testing.T) {
 		giveUp giveUpFunc
 		want   []string // the last two lines of the broker's record
 	}{
-		{"mistake: failures only", countFailures, []string{
+		{"mistake: only failures are counted", countFailures, []string{
 			"2.5s: expired #5",
 			"2.5s: delivered #6",
 		}},
-		{"fix: deliveries, too", boundDeliveries, []string{
+		{"fix: deliveries are bounded, too", boundDeliveries, []string{
 			"1.5s: delivered #4",
 			"1.5s: dead-lettered #4: delivered too often",
 		}},
@@ -102,7 +103,11 @@ func TestLesson03BoundDeliveries(t *testing.T) {
 				s := newScene(t.Output(), 1)
 				t.Log(killsItsProcess(t.Context(), s, tt.giveUp).text)
 				story := s.broker.story("m1")
-				assert.Equal(t, tt.want, story[len(story)-2:])
+				assert.Equal(t, tt.want, story[len(story)-2:],
+					"the end of the record")
+				d := &Delivery{Attempt: 1}
+				assert.NoError(t, tt.giveUp(d, 2), "after two failures")
+				assert.Error(t, tt.giveUp(d, 3), "after three")
 			})
 		})
 	}
@@ -113,7 +118,7 @@ func TestLesson03BoundDeliveries(t *testing.T) {
 func TestLesson03DatabaseAway(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := newScene(t.Output(), 1)
-		b := newBroker(s.log, 2*time.Second, 20)
+		b := quietBroker(2*time.Second, 20)
 		m := newMandrill(b, func(m *Mandrill) {
 			m.slots = 8
 			m.save = func(context.Context, Message) error {
@@ -155,6 +160,6 @@ func TestLesson03Service(t *testing.T) {
 			"285ms: nacked #4",
 			"612ms: delivered #5",
 			"613ms: dead-lettered #5: failed 5 times: restart refused",
-		}, b.story("m1"))
+		}, b.story("m1"), "the record")
 	})
 }

@@ -92,6 +92,8 @@ func recoverInGoroutine(work func()) (err error) {
 
 // onePanics is a whole program that handles two messages side by side. One
 // takes 300ms. The other panics after 100ms, and should then be given back.
+// (WaitGroup.Go recovers a panic and panics again: so Go says "[recovered,
+// repanicked]", although nothing has been saved.)
 func onePanics(
 	_ context.Context, s *scene, handle func(work func()) error,
 ) verdict {

@@ -21,6 +21,7 @@ func TestLesson04WhereRecoverWorks(t *testing.T) {
 		wantWhy   string
 		wantAcked int // m1
 		wantEnded int // m1's deferred call
+		wantM2    int // nacked
 	}{
 		{
 			name: "mistake: recover in main", side: "mistake", run: 0,
@@ -41,7 +42,7 @@ func TestLesson04WhereRecoverWorks(t *testing.T) {
 		{
 			name: "fix: recover in the goroutine", side: "fix",
 			wantHow:   "exit status 0",
-			wantAcked: 1, wantEnded: 1,
+			wantAcked: 1, wantEnded: 1, wantM2: 1,
 		},
 	}
 	for _, tt := range tests {
@@ -54,6 +55,8 @@ func TestLesson04WhereRecoverWorks(t *testing.T) {
 				strings.Count(e.printed, "msg=acked id=m1"), "m1 acked")
 			assert.Equal(t, tt.wantEnded,
 				strings.Count(e.printed, "msg=ended id=m1"), "m1 ended")
+			assert.Equal(t, tt.wantM2,
+				strings.Count(e.printed, "msg=nacked id=m2"), "m2 nacked")
 		})
 	}
 }

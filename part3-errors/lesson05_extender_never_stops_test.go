@@ -56,10 +56,12 @@ func TestLesson05ExtenderNeverStops(t *testing.T) {
 				s.broker = newBroker(s.log, 3*time.Second, 1)
 				got := saveFailsIn(t.Context(), s, tt.handle,
 					time.Second/2, 59*time.Second)
-				assert.Equal(t, tt.want, got.text)
+				t.Log(got.text)
+				assert.Equal(t, tt.want, got.text, "verdict")
 				assert.Equal(t, tt.wantLeft, leaked(t, ignore), "left running")
 				story := s.broker.story("m1")
-				assert.Equal(t, tt.wantStory, story[len(story)-2:])
+				assert.Equal(t, tt.wantStory, story[len(story)-2:],
+					"the end of the record")
 				s.release()
 			})
 		})
@@ -70,15 +72,17 @@ func TestLesson05ExtenderNeverStops(t *testing.T) {
 // both.
 func TestLesson05RestartFails(t *testing.T) {
 	for name, handle := range map[string]handleBothFunc{
-		"fix": releaseAlways, "service": handleBothAsService,
+		"fix: nacked":     releaseAlways,
+		"service: nacked": handleBothAsService,
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				s := newScene(t.Output(), 1)
 				s.broker = newBroker(s.log, 3*time.Second, 1)
 				t.Log(handleWatched(t.Context(), s, handle,
-					nothing, refused, time.Minute).text)
-				assert.Equal(t, "0s: nacked #1", s.broker.story("m1")[1])
+					takes(time.Second/2), refused, time.Minute).text)
+				assert.Equal(t, "500ms: nacked #1", s.broker.story("m1")[1],
+					"when the save has ended")
 				s.release()
 			})
 		})

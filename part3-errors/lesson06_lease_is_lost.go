@@ -32,7 +32,7 @@ func letGoOfDone(ctx context.Context, d *Delivery, restart workFunc) {
 	release()
 	switch {
 	case !d.held():
-		return // another consumer has it by now
+		return // perhaps another consumer has it by now
 	case err == nil:
 		d.Ack(ctx)
 	default:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -102,7 +103,7 @@ func TestLesson06LeaseIsLost(t *testing.T) {
 			},
 		},
 		{
-			name: "fix: three times",
+			name: "fix: it is delivered three times",
 			play: neverInTime, handle: letGo,
 			want: []string{
 				"100ms: delivered #1",
@@ -116,7 +117,7 @@ func TestLesson06LeaseIsLost(t *testing.T) {
 			},
 		},
 		{
-			name: "service: three times",
+			name: "service: it is delivered three times",
 			play: neverInTime, handle: handleAsService,
 			want: []string{
 				"100ms: delivered #1",
@@ -135,8 +136,11 @@ func TestLesson06LeaseIsLost(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
 				t.Log(tt.play(t.Context(), s, tt.handle).text)
-				assert.Equal(t, tt.want, settlements(s.broker, "m1"))
-				assert.Equal(t, tt.when, s.when("restarted"), "restarted at")
+				assert.Equal(t, tt.want, settlements(s.broker, "m1"),
+					"the record")
+				assert.Equal(t, fmt.Sprint(tt.when),
+					fmt.Sprint(s.when("restarted")),
+					"restarted at")
 				assert.Empty(t, leaked(t, ignore), "left running")
 			})
 		})

@@ -85,12 +85,13 @@ var waysToEnd = []wayToEnd{
 	{"the same, in other words", errDrainDeadline, fails(errRemote),
 		toGiveBack},
 	{"the lease was lost", errLeaseLost, fails(context.Canceled), toLetGo},
+	{"it timed out", errTimedOut, fails(errTimedOut), toRetry},
 	{"no such host, and cancelled", errDrainDeadline,
 		fails(permanentError{errNoSuchHost}), toDeadLetter},
 }
 
-// sevenEndings has restarts end in seven ways.
-func sevenEndings(
+// eightEndings has restarts end in eight ways.
+func eightEndings(
 	ctx context.Context, s *scene, classify classifyFunc,
 ) verdict {
 	right := 0
@@ -115,6 +116,6 @@ func sevenEndings(
 
 var lesson07 = lesson{
 	number: 7, title: "not our cancellation",
-	mistakes: runs(sevenEndings, byTheError),
-	fix:      runs(sevenEndings, byTheCause),
+	mistakes: runs(eightEndings, byTheError),
+	fix:      runs(eightEndings, byTheCause),
 }

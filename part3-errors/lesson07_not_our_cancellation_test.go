@@ -14,7 +14,7 @@ func TestLesson07NotOurCancellation(t *testing.T) {
 		classify classifyFunc
 		want     map[string]outcome
 	}{
-		{"mistake: by the error", byTheError, map[string]outcome{
+		{"mistake: the error decides", byTheError, map[string]outcome{
 			"restarted": toAck,
 			"refused":   toRetry,
 
@@ -22,9 +22,10 @@ func TestLesson07NotOurCancellation(t *testing.T) {
 			"the drain cancelled it":      toGiveBack,
 			"the same, in other words":    toRetry, // each deployment counts
 			"the lease was lost":          toGiveBack,
+			"it timed out":                toRetry,
 			"no such host, and cancelled": toRetry,
 		}},
-		{"fix: by the cause", byTheCause, map[string]outcome{
+		{"fix: the cause decides", byTheCause, map[string]outcome{
 			"restarted": toAck,
 			"refused":   toRetry,
 
@@ -32,6 +33,7 @@ func TestLesson07NotOurCancellation(t *testing.T) {
 			"the drain cancelled it":      toGiveBack,
 			"the same, in other words":    toGiveBack,
 			"the lease was lost":          toLetGo,
+			"it timed out":                toRetry,
 			"no such host, and cancelled": toDeadLetter,
 		}},
 	}
@@ -41,7 +43,7 @@ func TestLesson07NotOurCancellation(t *testing.T) {
 				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
 				got := make(map[string]outcome)
 				i := 0
-				t.Log(sevenEndings(t.Context(), s, func(
+				t.Log(eightEndings(t.Context(), s, func(
 					ctx context.Context, d *Delivery, restart workFunc,
 				) outcome {
 					do := tt.classify(ctx, d, restart)
@@ -49,7 +51,7 @@ func TestLesson07NotOurCancellation(t *testing.T) {
 					i++
 					return do
 				}).text)
-				assert.Equal(t, tt.want, got)
+				assert.Equal(t, tt.want, got, "outcomes")
 				assert.Empty(t, leaked(t, ignore), "left running")
 			})
 		})

@@ -1,7 +1,7 @@
 // Lesson 3.8: the zombie.
 //
-// The consumer is dead, and the service says that it is ready. So nobody
-// restarts it, and the messages pile up.
+// The consumer is dead, and the process is alive: it answers its probe. So
+// nobody restarts it, and the messages pile up.
 
 package main
 
@@ -63,12 +63,15 @@ func (h *heartbeat) Receive(
 	return d, err
 }
 
-// ready reports whether the consumer consumes: a receive has succeeded within
-// the last three seconds. That the process answers a probe at all, so that it
-// is alive, says less.
+// ready reports whether a receive has succeeded within the last three seconds.
+// That the process answers a probe at all, so that it is alive, says less. (A
+// consumer whose slots are all busy does not receive either. A service should
+// count work in progress as a heartbeat, too.)
 func (h *heartbeat) ready() bool {
 	return time.Since(time.Unix(0, h.last.Load())) < 3*time.Second
 }
+
+var errSeenEnough = errors.New("seen enough")
 
 type consumeFunc func(
 	ctx context.Context, m *Mandrill, handle func(*Delivery)) error
@@ -85,7 +88,7 @@ func brokerFailsFor(
 	ctx context.Context, s *scene, consume consumeFunc,
 	outage, watch time.Duration,
 ) verdict {
-	ctx, stop := context.WithTimeout(ctx, watch)
+	ctx, stop := context.WithTimeoutCause(ctx, watch, errSeenEnough)
 	defer stop()
 	b := newBroker(slog.New(slog.DiscardHandler), time.Minute, 1_000_000)
 	s.broker = b
