@@ -75,8 +75,9 @@ var sources embed.FS
 func placeOf(file, function string) string {
 	text, _ := sources.ReadFile(file)
 	for i, line := range strings.Split(string(text), "\n") {
-		if strings.HasPrefix(line, "func ") &&
-			strings.Contains(line, " "+function+"(") {
+		if strings.HasPrefix(line, "func "+function+"(") ||
+			strings.HasPrefix(line, "func (") &&
+				strings.Contains(line, ") "+function+"(") {
 			return fmt.Sprintf("%s:%d", file, i+1)
 		}
 	}

@@ -443,6 +443,23 @@ func TestOutputFails(t *testing.T) {
 	assert.Equal(t, 1, status(err), "exit status")
 }
 
+// Goroutines may print at the same time. (Without its lock, an output loses
+// lines, and under -race it is reported.)
+func TestOutputIsShared(t *testing.T) {
+	var buffer bytes.Buffer
+	out := &output{to: &buffer}
+	var writers sync.WaitGroup
+	for range 8 {
+		writers.Go(func() {
+			for range 100 {
+				fmt.Fprintln(out, "a line")
+			}
+		})
+	}
+	writers.Wait()
+	assert.Equal(t, 800, strings.Count(buffer.String(), "a line\n"), "lines")
+}
+
 // A writer is a function that is an io.Writer.
 type writer func([]byte) (int, error)
 
@@ -487,6 +504,37 @@ func TestChildHasTheSeed(t *testing.T) {
 	l := lesson{number: 99, fix: []sceneRun{{child: c}}}
 	assert.NoError(t, l.perform(t.Context(), &out, 7, "fix"))
 	assert.Contains(t, out.String(), "\n[-seed 7 fix 99]\n")
+}
+
+// A child that can't be started is an error of the lesson.
+func TestChildFails(t *testing.T) {
+	theProgram := program
+	defer func() { program = theProgram }()
+	noGo := errors.New("go: not found")
+	program = func(bool) (string, func(), error) { return "", nil, noGo }
+	l := lesson{number: 99, fix: []sceneRun{{child: &child{}}}}
+	assert.ErrorIs(t, l.perform(t.Context(), io.Discard, 1, "fix"), noGo)
+
+	program = func(bool) (string, func(), error) {
+		return filepath.Join(t.TempDir(), "none"), func() {}, nil
+	}
+	assert.ErrorIs(t, l.perform(t.Context(), io.Discard, 1, "fix"),
+		os.ErrNotExist)
+}
+
+// Each run is named after its function, at the line where that begins.
+func TestPlaces(t *testing.T) {
+	for _, l := range lessons {
+		for _, r := range slices.Concat(l.mistakes, l.fix) {
+			file, line, _ := strings.Cut(r.place, ":")
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			n, err := strconv.Atoi(line)
+			require.NoError(t, err, r.place)
+			assert.Regexp(t, `^func (\(.*\) )?`+r.name+`\(`,
+				strings.Split(string(text), "\n")[n-1], r.place)
+		}
+	}
 }
 
 // runSelf makes this very test binary the program that children run.

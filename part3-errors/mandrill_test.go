@@ -836,6 +836,8 @@ func TestMandrillSurvivesItsHandlers(t *testing.T) {
 			"2s: acked #2",
 		}, b.story("m1"))
 		assert.Equal(t, 1, log.count(`err="panic: on purpose"`), "lines")
+		assert.Equal(t, log.count("msg=panicked"),
+			log.count("msg=panicked id=m1 attempt=1 "), "whose it is")
 		assert.Equal(t, 1, log.count(`in="panics (lesson04`), "its place")
 	})
 }

@@ -190,6 +190,7 @@ func TestJudge(t *testing.T) {
 		{true, nil, permanent, toDeadLetter},
 		{true, permanent, errRefused, toDeadLetter},
 		{true, drained, permanent, toDeadLetter},
+		{true, nil, permanentError{drained}, toDeadLetter},
 		{true, drained, nil, toGiveBack},
 		{true, nil, drained, toGiveBack},
 		{true, drained, drained, toGiveBack},
@@ -211,6 +212,8 @@ func TestJudge(t *testing.T) {
 			}
 		}
 	}
+	_, why := judge(true, nil, permanent)
+	assert.ErrorIs(t, why, errNoSuchHost, "what is permanent has its reason")
 }
 
 // A library that was cancelled may say so in words of its own. It counts as
@@ -421,4 +424,7 @@ func TestBackoff(t *testing.T) {
 	assert.NotEqual(t, backoff(1, newMessage(1, 1), time.Second, 5),
 		backoff(1, newMessage(1, 2), time.Second, 5),
 		"messages don't come back together")
+	assert.NotEqual(t, backoff(1, newMessage(1, 1), time.Second, 5),
+		backoff(2, newMessage(1, 1), time.Second, 5),
+		"nor do those of another seed")
 }
