@@ -1194,11 +1194,25 @@ func TestMandrillGoexit(t *testing.T) {
 	}
 }
 
-// A count ends with its message, also when that is done in the end.
+// A count ends with its message, also when that is done in the end, and also
+// when the answer to its ack was lost: the next try finds it settled already.
 func TestMandrillForgetsFailures(t *testing.T) {
+	for _, lost := range []int{0, 1} {
+		forgetsFailures(t, lost)
+	}
+}
+
+func forgetsFailures(t *testing.T, lost int) {
 	inBubble(t, func(t *testing.T) {
 		b, calls := quietBroker(2*time.Second, 1), 0
 		require.NoError(t, publish(t.Context(), b, 1, 1, 0))
+		b.fail = func(verb, _ string) (bool, error) {
+			if verb == "ack" && lost > 0 {
+				lost--
+				return true, errUnreachable
+			}
+			return false, nil
+		}
 		var failures memoryCounter
 		m := newMandrill(b, func(m *Mandrill) {
 			m.failures = &failures
