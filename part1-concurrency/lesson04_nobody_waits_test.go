@@ -15,7 +15,7 @@ import (
 
 func TestLesson04NobodyWaits(t *testing.T) {
 	const ms = time.Millisecond
-	type instants struct{ saved, restarted, acked time.Duration }
+	type instants struct{ Saved, Restarted, Acked time.Duration }
 	tests := []struct {
 		name   string
 		handle handleBothFunc
@@ -58,9 +58,9 @@ func TestLesson04NobodyWaits(t *testing.T) {
 				require.Equal(t, 1, s.broker.count("acked"), "acked")
 				record := s.broker.events()
 				is = instants{
-					saved:     s.when("saved")[0],
-					restarted: s.when("restarted")[0],
-					acked:     record[len(record)-1].At,
+					Saved:     s.when("saved")[0],
+					Restarted: s.when("restarted")[0],
+					Acked:     record[len(record)-1].At,
 				}
 				assert.Empty(t, leaked(t, ignore), "left running")
 			})

@@ -54,7 +54,7 @@ func TestLesson09Budget(t *testing.T) {
 // the same in both rows.)
 func TestLesson09Stages(t *testing.T) {
 	const ms = time.Millisecond
-	type after struct{ heeds, hangs, noAnswer, lateAnswer time.Duration }
+	type after struct{ Heeds, Hangs, NoAnswer, LateAnswer time.Duration }
 	tests := []struct {
 		name   string
 		stages stagesFunc
@@ -96,12 +96,12 @@ func TestLesson09Stages(t *testing.T) {
 		}
 		t.Run(tt.name, func(t *testing.T) {
 			got := after{
-				heeds: stop(t, 2, takes(time.Minute), func(*broker) {}),
-				hangs: stop(t, 2, ignoring(time.Minute), func(*broker) {}),
-				noAnswer: stop(t, 1, nothing, func(b *broker) {
+				Heeds: stop(t, 2, takes(time.Minute), func(*broker) {}),
+				Hangs: stop(t, 2, ignoring(time.Minute), func(*broker) {}),
+				NoAnswer: stop(t, 1, nothing, func(b *broker) {
 					b.slow = map[string]time.Duration{"receive": time.Hour}
 				}),
-				lateAnswer: stop(t, 1, nothing, func(b *broker) {
+				LateAnswer: stop(t, 1, nothing, func(b *broker) {
 					b.slow = map[string]time.Duration{
 						"receive": 2300 * ms, "nack": time.Hour,
 					}
