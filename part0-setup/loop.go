@@ -35,8 +35,9 @@ func (l *loop) callLater(d time.Duration, call func()) {
 }
 
 // task steps through a coroutine: a function that now and then says how long it
-// has nothing to do. Between two steps others have their turn. Who does not let
-// it run to its end must call cancel, or its goroutine stays for ever.
+// has nothing to do. Between two steps the other tasks have their turn. A
+// caller that does not let it run to its end must call cancel, or its goroutine
+// stays for ever.
 func (l *loop) task(coroutine iter.Seq[time.Duration]) (cancel func()) {
 	next, cancel := iter.Pull(coroutine)
 	var step func()
