@@ -152,8 +152,9 @@ func TestLessonsAreComplete(t *testing.T) {
 				assert.NotEmpty(t, diffs, "lesson %s has no diff to try", short)
 				for _, path := range diffs {
 					question, _, _ := strings.Cut(read(t, path), "\n")
-					assert.Contains(t, strings.Join(strings.Fields(text), " "),
-						"`"+filepath.Base(path)+"`: "+question)
+					asks := "`" + filepath.Base(path) + "`: " + question
+					assert.True(t, strings.Contains(
+						strings.Join(strings.Fields(text), " "), asks), asks)
 				}
 
 				mistake := read(t, chapter, "testdata", name+"-mistake.txt")

@@ -82,7 +82,7 @@ func fiveMessages(ctx context.Context, s *scene, pass passFunc) verdict {
 	}
 	fast := s.work("consumed", 200*time.Millisecond)
 	slow := s.work("consumed", 500*time.Millisecond)
-	s.queue = make(chan Message) // who closes it, if anybody, is the lesson
+	s.queue = make(chan Message) // who closes it is the lesson
 	pass(s.queue, messages, func(msg Message) {
 		if msg == messages[1] {
 			slow(ctx, msg)
@@ -97,8 +97,9 @@ func fiveMessages(ctx context.Context, s *scene, pass passFunc) verdict {
 	}
 }
 
-// fiveInAService does that beside what every service has: a timer that some
-// goroutine waits for. Here it ticks every second, and does nothing.
+// fiveInAService does that in a program that has what every service has: a
+// goroutine that waits for a timer. Here it ticks every second and does
+// nothing.
 func fiveInAService(ctx context.Context, s *scene, pass passFunc) verdict {
 	ended := make(chan struct{}) // closed when all is passed
 	defer close(ended)
@@ -119,6 +120,7 @@ func fiveInAService(ctx context.Context, s *scene, pass passFunc) verdict {
 
 var lesson01 = lesson{
 	number: 1, core: true, title: "publish, then consume",
+	watch: "which messages are consumed, and whether the program ends",
 	mistakes: append(
 		inChild(child{alone: true},
 			runs(fiveMessages, publishThenConsume)),

@@ -65,6 +65,7 @@ func countConsumed(endings []ending) verdict {
 
 var lesson02 = lesson{
 	number: 2, core: true, title: "main leaves first",
+	watch: "how many of five messages are consumed, and the exit status",
 	mistakes: inChild(child{verdict: countConsumed},
 		runs(passFive, startBoth)),
 	fix: inChild(child{verdict: countConsumed},

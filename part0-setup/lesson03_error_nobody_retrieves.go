@@ -74,6 +74,7 @@ func failAtFourIn(
 
 var lesson03 = lesson{
 	number: 3, core: true, title: "the error nobody retrieves",
+	watch:    "what the service says when the fourth message has failed",
 	mistakes: runs(failAtFour, goBoth),
 	fix:      runs(failAtFour, runBoth),
 }

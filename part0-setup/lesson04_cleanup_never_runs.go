@@ -82,6 +82,7 @@ func countClosed(endings []ending) verdict {
 
 var lesson04 = lesson{
 	number: 4, core: true, title: "cleanup that never runs",
+	watch: "whether the database is closed, and which errors are reported",
 	mistakes: inChild(child{verdict: countClosed},
 		runs(failAtWork, exitAtOnce, closeLast)),
 	fix: inChild(child{verdict: countClosed},

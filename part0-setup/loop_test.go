@@ -21,7 +21,7 @@ func TestLoopAndBlockingCalls(t *testing.T) {
 	}{
 		{"on the loop they delay each other, and the stop", onTheLoop,
 			[]time.Duration{0, 1 * s, 3 * s}, 6 * s},
-		{"as goroutines they delay nobody", asGoroutines,
+		{"goroutines delay no one", asGoroutines,
 			[]time.Duration{0, 0, 0}, 2 * s},
 	}
 	for _, tt := range tests {

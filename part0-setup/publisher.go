@@ -7,8 +7,8 @@ import (
 )
 
 // publish publishes n messages, or goes on without end if n is 0, with a pause
-// of up to that long after each. It blocks while the queue is full. It closes
-// the queue when it returns, because nobody else publishes. If ctx ends before,
+// of up to that long after each. It blocks while the queue is full. It is the
+// only publisher, so it closes the queue when it returns. If ctx ends before,
 // it returns the cause.
 func publish(
 	ctx context.Context, log *slog.Logger, queue chan<- Message,

@@ -55,6 +55,7 @@ func restartFive(ctx context.Context, s *scene, consume consumeFunc) verdict {
 
 var lesson01 = lesson{
 	number: 1, core: true, title: "still blocking",
+	watch:    "when each restart ends",
 	mistakes: runs(restartFive, consumeOneByOne),
 	fix:      runs(restartFive, consumeConcurrently),
 }

@@ -27,7 +27,7 @@ func sendAndForget(
 }
 
 // sendOrWait is the fix. It proceeds when there is room for the message, or
-// when ctx says that nobody wants it any more.
+// when ctx says that the consumer has gone.
 func sendOrWait(
 	ctx context.Context, queue chan<- Message, msg Message,
 ) error {
@@ -48,7 +48,8 @@ func answerUnbuffered(call func() string) <-chan string {
 	return result
 }
 
-// answerBuffered is its fix. The result has a place, received or not.
+// answerBuffered is its fix. The buffer has room for the result, so the send
+// never blocks, received or not.
 func answerBuffered(call func() string) <-chan string {
 	result := make(chan string, 1)
 	go func() { result <- call() }()
@@ -63,7 +64,7 @@ var errConsumerGone = errors.New("the consumer has gone")
 // for two. The consumer takes one a second. After three it leaves.
 func publishHundred(ctx context.Context, s *scene, send sendFunc) verdict {
 	ctx, leave := context.WithCancelCause(ctx)
-	queue := make(chan Message, 2) // not closed: nobody ranges over it
+	queue := make(chan Message, 2) // not closed: the consumer counts
 	var published atomic.Int64
 	var publisher sync.WaitGroup
 	publisher.Go(func() {
@@ -140,6 +141,7 @@ func tenTimeOuts(_ context.Context, s *scene, answer answerFunc) verdict {
 
 var lesson02 = lesson{
 	number: 2, title: "fire and forget",
+	watch: "published against consumed, and how many goroutines are parked",
 	mistakes: append(runs(publishHundred, sendAndForget),
 		runs(tenTimeOuts, answerUnbuffered)...),
 	fix: append(runs(publishHundred, sendOrWait),

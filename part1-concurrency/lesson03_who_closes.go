@@ -24,16 +24,16 @@ func eachCloses(queue chan<- Message, publishers []publishFunc) {
 }
 
 // nobodyCloses is the second mistake. The publishers end, and the consumer
-// waits for a message that nobody will send. As long as anything else in the
-// service still runs, that goes on for ever.
+// waits for a message that will never come. As long as anything else in the
+// service is still running, it waits for ever.
 func nobodyCloses(queue chan<- Message, publishers []publishFunc) {
 	for _, publish := range publishers {
 		go publish(queue)
 	}
 }
 
-// waitThenRange is the third mistake. It closes in the right moment, but it
-// waits for that in the goroutine that has to receive.
+// waitThenRange is the third mistake. It closes at the right moment, but it
+// waits for that moment in the goroutine that has to receive.
 func waitThenRange(queue chan<- Message, publishers []publishFunc) {
 	var all sync.WaitGroup
 	for _, publish := range publishers {
@@ -44,7 +44,7 @@ func waitThenRange(queue chan<- Message, publishers []publishFunc) {
 }
 
 // closeAfterAll is the fix. A goroutine of its own waits for all publishers and
-// then closes: nobody is left who could send. It ends with the range.
+// then closes: no sender is left. It ends before the consumer does.
 func closeAfterAll(queue chan<- Message, publishers []publishFunc) {
 	var all sync.WaitGroup
 	for _, publish := range publishers {
@@ -100,6 +100,7 @@ func twoPublishers(
 
 var lesson03 = lesson{
 	number: 3, title: "who closes?",
+	watch: "how the program ends, and how many of four messages are consumed",
 	mistakes: append(
 		inChild(child{}, runs(twoPublishers, eachCloses)),
 		inChild(child{hangs: true},

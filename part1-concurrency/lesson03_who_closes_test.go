@@ -43,8 +43,8 @@ func TestLesson03WhoCloses(t *testing.T) {
 	}
 }
 
-// Where nobody closes, the consumer waits for ever. Where the close waits for
-// the publishers in the consumer's goroutine, all wait for each other.
+// If no publisher closes, the consumer waits for ever. Where the close waits
+// for the publishers in the consumer's goroutine, all wait for each other.
 func TestLesson03NobodyCloses(t *testing.T) {
 	tests := []struct {
 		name       string
@@ -53,7 +53,7 @@ func TestLesson03NobodyCloses(t *testing.T) {
 		wantLeft   map[string]int // then
 	}{
 		{
-			name:       "mistake: nobody closes",
+			name:       "mistake: no publisher closes",
 			publishAll: nobodyCloses,
 			want:       "not ended",
 			wantLeft:   map[string]int{"chan receive in twoPublishers": 1},

@@ -78,6 +78,7 @@ func saveAndRestartIn(
 
 var lesson04 = lesson{
 	number: 4, core: true, title: "two jobs, nobody waits",
+	watch:    "when the ack comes, and when the work is done",
 	mistakes: runs(saveAndRestart, startBothAndAck),
 	fix:      runs(saveAndRestart, waitForBoth),
 }

@@ -115,6 +115,7 @@ func sameHostTwice(
 
 var lesson05 = lesson{
 	number: 5, title: "check, then act",
+	watch:    "how often cattle-same is restarted",
 	mistakes: runs(sameHostTwice, allAtOnce),
 	fix:      runs(sameHostTwice, lockPerHost, workersByHost),
 }

@@ -64,6 +64,7 @@ func deliverAll(
 
 var lesson06 = lesson{
 	number: 6, core: true, title: "nobody extends",
+	watch:    "how often the host is restarted",
 	mistakes: runs(slowHost, workThenAck),
 	fix:      runs(slowHost, workUnderLease),
 }

@@ -14,8 +14,8 @@ import (
 )
 
 // ackOnNextLook is the mistake. A goroutine in time.Sleep hears nothing: the
-// work ends, and the ack waits until the watcher looks again. By then handling
-// has returned, and nobody waits for the watcher.
+// work ends, and the ack waits until the watcher looks again. By then the
+// handler has returned, without waiting for the watcher.
 func ackOnNextLook(ctx context.Context, d *Delivery, restart workFunc) {
 	done := make(chan struct{}) // closed below, when the work has ended
 	go func() {
@@ -34,9 +34,9 @@ func ackOnNextLook(ctx context.Context, d *Delivery, restart workFunc) {
 	close(done)
 }
 
-// closeDoneTwice is the second mistake, met on the way out of the first. It
-// waits for both things at once, and acks by itself. But an event in Python may
-// be set twice, and a channel can be closed only once.
+// closeDoneTwice is the second mistake, made while mending the first. Its
+// keeper waits for both things at once, and the handler acks. But an event in
+// Python may be set twice, and a channel can be closed only once.
 func closeDoneTwice(ctx context.Context, d *Delivery, restart workFunc) {
 	done := make(chan struct{})
 	defer close(done) // on every way out
@@ -127,6 +127,7 @@ func failOne(ctx context.Context, s *scene, handle handleFunc) verdict {
 
 var lesson07 = lesson{
 	number: 7, title: "the watcher that polls",
+	watch: "when the ack comes, and what a restart that fails leads to",
 	mistakes: append(runs(handleOne, ackOnNextLook),
 		runs(failOne, closeDoneTwice)...),
 	fix: append(runs(handleOne, ackWhenDone),

@@ -162,6 +162,7 @@ func every(d time.Duration, f func()) (stop func()) {
 
 var lesson08 = lesson{
 	number: 8, core: true, title: "a thousand at once",
+	watch:    "how many run at a time (peak), and deliveries against messages",
 	mistakes: runs(pullThousand, startThemAll, messageThenSlot),
 	fix:      runs(pullThousand, slotThenMessage, eightWorkers, limitedGroup),
 }

@@ -99,6 +99,7 @@ func raced(endings []ending) verdict {
 
 var lesson09 = lesson{
 	number: 9, title: "one struct, many writers",
+	watch: "what the race detector reports, and the exit status",
 	mistakes: inChild(child{verdict: raced, race: true},
 		runs(noteProgress, writeFields, mendTheReport)),
 	fix: inChild(child{verdict: raced, race: true},

@@ -95,7 +95,7 @@ func inBubble(t *testing.T, f func(*testing.T)) {
 // bubbleTime is the real time that a bubble may take.
 const bubbleTime = time.Minute
 
-// leaked returns and logs the goroutines that are left, beside those that the
+// leaked returns and logs the goroutines that are left, except those that the
 // option ignores: how many wait for what, and where ("chan send in
 // publish.func1"). In a bubble, all of them have half a second of virtual time
 // to end.
@@ -391,7 +391,7 @@ func TestRealTimeRun(t *testing.T) {
 	theLessons := lessons
 	defer func() { lessons = theLessons }()
 	lessons = []lesson{{number: 99, fix: list}}
-	assert.Equal(t, fmt.Sprintf("--- fix %d.99: f (f.go:1)\n"+
+	assert.Equal(t, fmt.Sprintf("watch \n--- fix %d.99: f (f.go:1)\n"+
 		"t=<time> msg=measured pid=<pid> bubble=false\n"+
 		"fix %d.99: took <time>\n", part, part),
 		outputOf(t, list, "fix", "99"))
@@ -525,6 +525,7 @@ func TestChildFails(t *testing.T) {
 // Each run is named after its function, at the line where that begins.
 func TestPlaces(t *testing.T) {
 	for _, l := range lessons {
+		assert.NotEmpty(t, l.watch, "%d: what to look at", l.number)
 		for _, r := range slices.Concat(l.mistakes, l.fix) {
 			file, line, _ := strings.Cut(r.place, ":")
 			text, err := os.ReadFile(file)

@@ -106,6 +106,7 @@ func countCleanups(endings []ending) verdict {
 
 var lesson01 = lesson{
 	number: 1, core: true, title: "TERM, and where it goes",
+	watch: `whether the program says "cleaned up" before it ends`,
 	mistakes: slices.Concat(
 		stoppedBy(os.Interrupt, "msg=ready", "", deferOnly),
 		stoppedBy(syscall.SIGTERM, "msg=ready", "", interruptWhenReady),

@@ -91,6 +91,7 @@ func stepsWith(
 
 var lesson02 = lesson{
 	number: 2, title: "shutdown stops half-way",
+	watch:    "which of three steps are taken, and which error is returned",
 	mistakes: runs(threeSteps, firstErrorStops, firstErrorWins),
 	fix:      runs(threeSteps, everyStep),
 }

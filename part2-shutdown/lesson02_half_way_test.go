@@ -41,7 +41,7 @@ func TestLesson02HalfWay(t *testing.T) {
 			},
 		},
 		{
-			name:     "fix: every step, every error but that",
+			name:     "fix: every step, and every error except that one",
 			shutDown: everyStep,
 			want:     "3 of 3 steps, returned: flush: disk full",
 			wantGood: "3 of 3 steps, returned: <nil>",

@@ -138,6 +138,7 @@ func stopAThousandTimes(
 
 var lesson03 = lesson{
 	number: 3, core: true, title: "cancel is not drain",
+	watch: "what happens after the signal",
 	mistakes: append(runs(threeInFlight, oneContext),
 		runs(stopAThousandTimes, selectBoth)...),
 	fix: append(runs(threeInFlight, twoContexts),

@@ -43,7 +43,7 @@ func TestLesson03SelectTakesEither(t *testing.T) {
 		min, max int
 	}{
 		{"mistake: select takes either", selectBoth, 300, 700},
-		{"fix: asked first", askFirst, 0, 0},
+		{"fix: the context is asked first", askFirst, 0, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -100,6 +100,7 @@ func stopAt(
 
 var lesson04 = lesson{
 	number: 4, core: true, title: "settling with a dead context",
+	watch:    "the last two lines of the log: do the ack and the nack arrive?",
 	mistakes: runs(stopInMidWork, settleWithTheSame),
 	fix:      runs(stopInMidWork, settleWithItsOwn),
 }

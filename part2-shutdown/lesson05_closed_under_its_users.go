@@ -90,6 +90,7 @@ func threeSaves(
 
 var lesson05 = lesson{
 	number: 5, title: "closed under its users",
+	watch:    "when the database is closed, and how the saves end",
 	mistakes: runs(threeSaves, waitThenOpen),
 	fix:      runs(threeSaves, openThenWait),
 }

@@ -80,6 +80,7 @@ func oneHangs(ctx context.Context, s *scene, stop stopFunc) verdict {
 
 var lesson06 = lesson{
 	number: 6, core: true, title: "the drain without end",
+	watch:    "whether the drain ends, and what becomes of m2 and m3",
 	mistakes: inChild(child{hangs: true}, runs(oneHangs, waitForAll)),
 	fix:      runs(oneHangs, (*Mandrill).stop),
 }

@@ -101,6 +101,7 @@ func countSwallowed(endings []ending) verdict {
 
 var lesson07 = lesson{
 	number: 7, core: true, title: "the second Ctrl-C",
+	watch: "how often the second signal is swallowed",
 	mistakes: append(pressedTwice(1, "msg=draining", stopWhenDone),
 		pressedTwice(30, "msg=draining", stopWhenTold)...),
 	fix: pressedTwice(30, "a second signal kills", listenAndSay),

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// shieldOnly is the mistake. Nothing cancels the write, and nobody waits for
+// shieldOnly is the mistake. Nothing cancels the write, and nothing waits for
 // it: it ends with main.
 func shieldOnly(ctx context.Context, write workFunc, msg Message) error {
 	go write(context.WithoutCancel(ctx), msg)
@@ -100,6 +100,7 @@ func countWritten(endings []ending) verdict {
 
 var lesson08 = lesson{
 	number: 8, title: "shielded, not waited for",
+	watch: "whether the record is written before the program ends",
 	mistakes: inChild(child{verdict: countWritten},
 		runs(stopInMidWrite, shieldOnly, shareTheCancel)),
 	fix: inChild(child{verdict: countWritten},

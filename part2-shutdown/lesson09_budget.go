@@ -1,8 +1,8 @@
 // Lesson 2.9: the budget is not yours.
 //
 // Whoever stops a service waits, but not for ever: systemd 90s, Kubernetes 30s,
-// Docker 10s. Then comes KILL. Here they wait for three seconds, and two
-// restarts are in progress that need ten.
+// Docker 10s. Then it sends KILL. Our supervisor waits for three seconds, and
+// two restarts are in progress that need ten.
 
 package main
 
@@ -18,14 +18,14 @@ import (
 )
 
 // asLongAsItTakes is the mistake. Five seconds are a good time for a drain, but
-// nobody has asked how long there is.
+// it does not ask how much time there is.
 func asLongAsItTakes(patience time.Duration) (drain, grace time.Duration) {
 	return 5 * time.Second, time.Second
 }
 
 // withinThePatience is the fix. The stages together leave a third of the time.
-// A poll that the broker does not answer runs beside them, and its time-out has
-// to fit as well: with leases of two seconds it is 2.4s.
+// A poll that the broker does not answer runs at the same time, and its
+// time-out has to fit as well: with leases of two seconds it is 2.4s.
 func withinThePatience(patience time.Duration) (drain, grace time.Duration) {
 	return patience / 2, patience / 6
 }
@@ -89,6 +89,7 @@ var supervised = child{
 
 var lesson09 = lesson{
 	number: 9, core: true, title: "the budget is not yours",
+	watch:    "how many of two messages are settled before the kill",
 	mistakes: inChild(supervised, runs(twoRestarts, asLongAsItTakes)),
 	fix:      inChild(supervised, runs(twoRestarts, withinThePatience)),
 }

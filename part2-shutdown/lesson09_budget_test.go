@@ -48,13 +48,13 @@ func TestLesson09Budget(t *testing.T) {
 	}
 }
 
-// How long Run takes to return after the signal, if the work heeds its context
-// or hangs, and if the broker does not answer or answers late. The patience is
-// three seconds. (How long a poll may take depends on the lease only, so it is
-// the same in both rows.)
+// How long Run takes to return after the signal, if the work ends with its
+// context or hangs, and if the broker does not answer or answers late. The
+// patience is three seconds. (How long a poll may take depends on the lease
+// only, so it is the same in both rows.)
 func TestLesson09Stages(t *testing.T) {
 	const ms = time.Millisecond
-	type after struct{ Heeds, Hangs, NoAnswer, LateAnswer time.Duration }
+	type after struct{ Ends, Hangs, NoAnswer, LateAnswer time.Duration }
 	tests := []struct {
 		name   string
 		stages stagesFunc
@@ -63,12 +63,13 @@ func TestLesson09Stages(t *testing.T) {
 		wantLong time.Duration // drain and grace, if they wait for 30s
 	}{
 		{
-			name: "mistake: longer than they wait", stages: asLongAsItTakes,
+			name: "mistake: the supervisor waits less", stages: asLongAsItTakes,
 			want:     after{5000 * ms, 6000 * ms, 2400 * ms, 2800 * ms},
 			wantLong: 6 * time.Second,
 		},
 		{
-			name: "fix: shorter, all of it", stages: withinThePatience,
+			name:     "fix: all stages fit",
+			stages:   withinThePatience,
 			want:     after{1500 * ms, 2000 * ms, 2400 * ms, 2550 * ms},
 			wantLong: 20 * time.Second,
 		},
@@ -96,7 +97,7 @@ func TestLesson09Stages(t *testing.T) {
 		}
 		t.Run(tt.name, func(t *testing.T) {
 			got := after{
-				Heeds: stop(t, 2, takes(time.Minute), func(*broker) {}),
+				Ends:  stop(t, 2, takes(time.Minute), func(*broker) {}),
 				Hangs: stop(t, 2, ignoring(time.Minute), func(*broker) {}),
 				NoAnswer: stop(t, 1, nothing, func(b *broker) {
 					b.slow = map[string]time.Duration{"receive": time.Hour}
@@ -125,7 +126,7 @@ func TestLesson09Replicas(t *testing.T) {
 		want   []string
 	}{
 		{
-			name:   "mistake: nobody has them until the leases end",
+			name:   "mistake: the other replica waits for the leases",
 			stages: asLongAsItTakes,
 			want: []string{
 				"0s: delivered #1",
@@ -138,7 +139,7 @@ func TestLesson09Replicas(t *testing.T) {
 			},
 		},
 		{
-			name:   "fix: the other one has them at once",
+			name:   "fix: the other replica has them at once",
 			stages: withinThePatience,
 			want: []string{
 				"0s: delivered #1",

@@ -67,8 +67,8 @@ func TestBrokenPromise(t *testing.T) {
 	assert.Equal(t, 1, status(errors.New("anything else")))
 }
 
-// The program, as somebody else starts it: it speaks, and it does not outlive
-// the one who started it.
+// The program, as another program starts it: it prints, and it ends when its
+// parent does.
 func TestChildEndsWithItsParent(t *testing.T) {
 	c := start(t)
 	c.until(t, "msg=published")

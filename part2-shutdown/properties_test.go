@@ -191,7 +191,7 @@ func play(t *testing.T, sc scenario) *played {
 	})
 	p.err = m.Run(ctx)
 	p.took = time.Since(start)
-	b.mu.Lock() // one instant for all that anybody knows
+	b.mu.Lock() // one instant for everything that is recorded
 	p.states, p.events, p.log = b.is, b.events(), log.copy()
 	b.mu.Unlock()
 	mu.Lock()

@@ -66,8 +66,8 @@ func TestRelay(t *testing.T) {
 	}
 }
 
-// A service that can't even stop, because nobody reads its log, is left behind
-// when its budget is over.
+// A service that can't even stop, because its log blocks, is left behind when
+// its budget is over.
 func TestInTime(t *testing.T) {
 	failed := errors.New("failed")
 	for _, tt := range []struct {

@@ -203,7 +203,7 @@ func TestStdoutForReal(t *testing.T) {
 		name, shell string
 		wantStatus  int
 	}{
-		{"nobody reads", `"$0" -n 1 -seed 8 | head -n 1`,
+		{"no reader", `"$0" -n 1 -seed 8 | head -n 1`,
 			128 + int(syscall.SIGPIPE)},
 		{"the disk is full", `exec "$0" -n 1 -seed 8 >/dev/full`, 1},
 		{"closed", `exec "$0" -n 1 -seed 8 >&-`, 0},
@@ -221,7 +221,7 @@ func TestStdoutForReal(t *testing.T) {
 	}
 }
 
-// A log that nobody reads holds up every goroutine that logs. The program is
+// A log without a reader holds up every goroutine that logs. The program is
 // back all the same when its budget is over, with status 1. (No bubble can show
 // it: all of them wait for the mutex of the log.)
 func TestLogBlocksForReal(t *testing.T) {
@@ -249,7 +249,7 @@ func TestLogBlocksForReal(t *testing.T) {
 		line, err = lines.ReadString('\n')
 		require.NoError(t, err)
 	}
-	// From here on nobody reads, and we fill what is left of the pipe.
+	// From here on there is no reader, and we fill the rest of the pipe.
 	full, err := os.OpenFile(fifo, os.O_WRONLY|syscall.O_NONBLOCK, 0)
 	require.NoError(t, err)
 	defer full.Close()

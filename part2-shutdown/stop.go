@@ -32,7 +32,7 @@ func (e *abandonedError) Error() string {
 }
 
 // stop ends the work in flight in two stages. First it lets the handlers
-// finish, for as long as drain says. Then it cancels those that are left, with
+// finish, as long as drain says. Then it cancels those that are left, with
 // a cause, and gives them the grace to return and give their messages back. A
 // poll in progress holds a slot like a handler, but it is not cancelled: if the
 // broker takes longer to answer, stop waits for the puller as well. What is in

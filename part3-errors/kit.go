@@ -26,6 +26,7 @@ type lesson struct {
 	number   int
 	core     bool // in the one-day course
 	title    string
+	watch    string // what to look at while it runs
 	mistakes []sceneRun
 	fix      []sceneRun
 }
@@ -147,15 +148,23 @@ func (s *scene) work(what string, takes time.Duration) workFunc {
 
 		s.mu.Lock()
 		s.now--
-		s.done[what] = append(s.done[what], time.Since(s.start))
 		s.mu.Unlock()
-		attrs := []any{"id", msg.ID, "host", msg.Instance}
-		if takes > 0 {
-			attrs = append(attrs, "took", takes)
-		}
-		s.log.Info(what, attrs...)
+		s.did(what, msg, takes)
 		return nil
 	}
+}
+
+// did counts and logs work that is done, and says how long it took, if that is
+// not 0.
+func (s *scene) did(what string, msg Message, took time.Duration) {
+	s.mu.Lock()
+	s.done[what] = append(s.done[what], time.Since(s.start))
+	s.mu.Unlock()
+	attrs := []any{"id", msg.ID, "host", msg.Instance}
+	if took > 0 {
+		attrs = append(attrs, "took", took)
+	}
+	s.log.Info(what, attrs...)
 }
 
 // when returns the times, since the start, at which work was done.
@@ -276,9 +285,9 @@ func list(out io.Writer) {
 	fmt.Fprintln(out, "    * enough for a one-day course")
 }
 
-// perform runs one side of a lesson. It prints the name of each run, then its
-// output, then the verdict. It returns errBroken if a mistake did not fail or a
-// fix did, and gives no verdict on a run that was interrupted.
+// perform runs one side of a lesson. It prints what to watch, and for each run
+// its name, its output and its verdict. It returns errBroken if a mistake did
+// not fail or a fix did, and gives no verdict on a run that was interrupted.
 func (l lesson) perform(
 	ctx context.Context, out io.Writer, seed uint64, side string,
 ) (err error) {
@@ -290,6 +299,7 @@ func (l lesson) perform(
 		list[i].play(ctx, newScene(out, seed))
 		return nil
 	}
+	fmt.Fprintf(out, "watch %s\n", l.watch)
 	for i, r := range list {
 		fmt.Fprintf(out, "--- %s %d.%d: %s (%s)\n%s",
 			side, part, l.number, r.name, r.place, r.child.note())

@@ -23,7 +23,7 @@ type child struct {
 	verdict func([]ending) verdict // nil means died
 	runs    int                    // how many processes; 0 means one
 	race    bool                   // built with the race detector
-	alone   bool                   // no goroutine runs beside that of the run
+	alone   bool                   // the run has the only goroutine
 	hangs   bool                   // it is expected not to end
 	shell   string                 // a script that runs it, as "$0" "$@"
 	gets    string                 // which signals, and when: for the note

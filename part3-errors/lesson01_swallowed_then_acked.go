@@ -28,8 +28,8 @@ func dropTheErrors(
 	d.Ack(ctx)
 }
 
-// logTheErrors is the second mistake. The log promises a retry that nobody
-// makes.
+// logTheErrors is the second mistake. The log promises a retry, and the ack
+// prevents it.
 func logTheErrors(
 	ctx context.Context, log *slog.Logger, d *Delivery, save, restart workFunc,
 ) {
@@ -114,6 +114,7 @@ func fourCases(ctx context.Context, s *scene, handle handleLogged) verdict {
 
 var lesson01 = lesson{
 	number: 1, core: true, title: "swallowed, then acked",
+	watch:    "which of four messages are acked: only m1 is done",
 	mistakes: runs(fourCases, dropTheErrors, logTheErrors, deferTheAck),
 	fix:      runs(fourCases, lookAtBoth),
 }

@@ -59,7 +59,6 @@ func fourHosts(
 	for i := range 4 {
 		messages = append(messages, newMessage(s.seed, i+1))
 	}
-	restarted := s.work("restarted", 0)
 	err := restartAll(ctx, messages, func(
 		ctx context.Context, msg Message,
 	) error {
@@ -78,7 +77,8 @@ func fourHosts(
 			s.log.Info("failed", "id", msg.ID, "err", fails)
 			return fails
 		}
-		return restarted(ctx, msg)
+		s.did("restarted", msg, takes)
+		return nil
 	})
 	kept := 0
 	for _, want := range []error{errRefused, errNoSuchHost} {
@@ -95,6 +95,7 @@ func fourHosts(
 
 var lesson02 = lesson{
 	number: 2, core: true, title: "one bad host stops the service",
+	watch:    "m1 and m3, which nothing is wrong with",
 	mistakes: runs(fourHosts, onTheServicesGroup),
 	fix:      runs(fourHosts, errorsAreData),
 }

@@ -20,8 +20,8 @@ func nackAtOnce(ctx context.Context, d *Delivery, failures int, why error) {
 }
 
 // backOff is the fix. The pauses grow: the service's backoff draws them. After
-// five failures the message becomes a dead letter, with the reason, for
-// somebody to look at.
+// five failures the message becomes a dead letter, with the reason, and waits
+// for an operator.
 func backOff(ctx context.Context, d *Delivery, failures int, why error) {
 	if failures == 5 {
 		d.DeadLetter(ctx, fmt.Errorf("failed %d times: %w", failures, why))
@@ -59,7 +59,7 @@ func oneContextEach(ctx context.Context, call func(context.Context) error) {
 }
 
 // countFailures is the third mistake. It counts what has failed. A message that
-// kills its process never fails: nobody is left to count.
+// kills its process never fails: the process that would count it is gone.
 func countFailures(d *Delivery, failures int) (giveUp error) {
 	if failures >= 3 {
 		return fmt.Errorf("failed %d times", failures)
@@ -168,6 +168,7 @@ func killsItsProcess(
 
 var lesson03 = lesson{
 	number: 3, core: true, title: "the poison message",
+	watch: "how often the work is called, and what puts an end to it",
 	mistakes: slices.Concat(runs(oneSecond, nackAtOnce),
 		runs(hangsTwice, oneContextForAll),
 		runs(killsItsProcess, countFailures)),

@@ -18,14 +18,14 @@ func TestLesson03PoisonMessage(t *testing.T) {
 		wantFirst []string // deliveries
 		wantLast  string   // of the record
 	}{
-		{"mistake: back at once", nackAtOnce, 1000, []string{
+		{"mistake: given back at once", nackAtOnce, 1000, []string{
 			"0s: delivered #1",
 			"1ms: delivered #2",
 			"2ms: delivered #3",
 			"3ms: delivered #4",
 			"4ms: delivered #5",
 		}, "1s: nacked #1000"},
-		{"fix: back later and later, then no more", backOff, 5, []string{
+		{"fix: given back later and later, then no more", backOff, 5, []string{
 			"0s: delivered #1",
 			"45ms: delivered #2",
 			"138ms: delivered #3",

@@ -205,6 +205,7 @@ func share(n, of int) string {
 
 var lesson04 = lesson{
 	number: 4, core: true, title: "panics, and where recover works",
+	watch: "whether m1 is acked, which did nothing wrong",
 	mistakes: slices.Concat(
 		inChild(child{verdict: countSurvivors},
 			runs(onePanicsInside, recoverInMain)),

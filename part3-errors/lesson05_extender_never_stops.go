@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// returnEarly is the mistake. On this way out nobody closes done, so the
+// returnEarly is the mistake. The early return does not close done, so the
 // extender goes on, and the broker believes that the message is being worked
-// on. And nobody receives the result of the restart any more.
+// on. It does not receive the result of the restart, either.
 func returnEarly(
 	ctx context.Context, d *Delivery, save, restart workFunc,
 ) {
@@ -122,6 +122,7 @@ func handleWatched(
 
 var lesson05 = lesson{
 	number: 5, core: true, title: "the extender that never stops",
+	watch:    `what happens after "save failed"`,
 	mistakes: runs(saveFails, returnEarly),
 	fix:      runs(saveFails, releaseAlways),
 }

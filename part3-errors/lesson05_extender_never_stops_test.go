@@ -18,7 +18,7 @@ func TestLesson05ExtenderNeverStops(t *testing.T) {
 		wantStory []string       // the last two lines of the broker's record
 	}{
 		{
-			name:   "mistake: nobody stops it",
+			name:   "mistake: the early return does not stop it",
 			handle: returnEarly,
 			want:   "returned after 500ms, extended 49 times by 59s",
 			wantLeft: map[string]int{
@@ -31,7 +31,7 @@ func TestLesson05ExtenderNeverStops(t *testing.T) {
 			},
 		},
 		{
-			name:   "fix: stopped on every way out",
+			name:   "fix: every return stops it",
 			handle: releaseAlways,
 			want:   "returned after 1s, extended 0 times by 59s",
 			wantStory: []string{
@@ -40,7 +40,7 @@ func TestLesson05ExtenderNeverStops(t *testing.T) {
 			},
 		},
 		{
-			name:   "service: stopped on every way out",
+			name:   "service: every return stops it",
 			handle: handleBothAsService,
 			want:   "returned after 1s, extended 0 times by 59s",
 			wantStory: []string{

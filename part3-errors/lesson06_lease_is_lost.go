@@ -103,6 +103,7 @@ func neverInTime(ctx context.Context, s *scene, handle handleFunc) verdict {
 func playLoss(
 	ctx context.Context, s *scene, handle handleFunc, how loss,
 ) verdict {
+	s.log.Info("restarts take", "first", how.first, "next", how.next)
 	ctx, stop := context.WithTimeout(ctx, 5050*time.Millisecond)
 	defer stop()
 	b := newBroker(s.log, time.Second, 1)
@@ -116,7 +117,6 @@ func playLoss(
 	time.AfterFunc(100*time.Millisecond, func() {
 		publish(ctx, b, s.seed, 1, 0)
 	})
-	restarted := s.work("restarted", 0)
 	var handlers sync.WaitGroup
 	for ctx.Err() == nil {
 		asked := time.Now()
@@ -139,7 +139,8 @@ func playLoss(
 					s.log.Info("cut short", "id", msg.ID, "cause", err)
 					return err
 				}
-				return restarted(ctx, msg)
+				s.did("restarted", msg, takes)
+				return nil
 			})
 		})
 		if !how.sideBySide {
@@ -158,6 +159,7 @@ func playLoss(
 
 var lesson06 = lesson{
 	number: 6, title: "the lease is lost",
+	watch: "how often the host is restarted, and the message delivered",
 	mistakes: slices.Concat(runs(loseTheLease, workOn),
 		runs(doneTooLate, letGoOfDone), runs(neverInTime, letGoForEver)),
 	fix: slices.Concat(runs(loseTheLease, letGo),

@@ -59,7 +59,7 @@ func fails(err error) workFunc {
 	return func(context.Context, Message) error { return err }
 }
 
-// joinsACall is work that asks where a rack is. Somebody else has just asked
+// joinsACall is work that asks where a rack is. Another caller has just asked
 // the same, so singleflight gives us the answer to that call. But that caller
 // goes away, and takes the call with it.
 func joinsACall(ctx context.Context, _ Message) error {
@@ -116,6 +116,7 @@ func eightEndings(
 
 var lesson07 = lesson{
 	number: 7, title: "not our cancellation",
+	watch:    "the lines in which want and got differ",
 	mistakes: runs(eightEndings, byTheError),
 	fix:      runs(eightEndings, byTheCause),
 }

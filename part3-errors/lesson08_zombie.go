@@ -1,7 +1,7 @@
 // Lesson 3.8: the zombie.
 //
-// The consumer is dead, and the process is alive: it answers its probe. So
-// nobody restarts it, and the messages pile up.
+// The consumer is dead, and the process is alive: it answers its probe. So the
+// supervisor does not restart it, and the messages pile up.
 
 package main
 
@@ -136,6 +136,7 @@ func brokerFailsFor(
 
 var lesson08 = lesson{
 	number: 8, core: true, title: "the zombie",
+	watch:    `what happens after "receive failed"`,
 	mistakes: runs(brokerFails, logAndReturn),
 	fix:      runs(brokerFails, retryThenReturn),
 }

@@ -938,8 +938,8 @@ func TestMandrillGivesBackAtOnce(t *testing.T) {
 	})
 }
 
-// All that was published is acked or a dead letter, if nobody stops the
-// service, whatever the seed, and what is delivered often is done once.
+// All that was published is acked or a dead letter, unless the service
+// is stopped, whatever the seed, and what is delivered often is done once.
 func TestService(t *testing.T) {
 	happened := make(map[string]int)
 	for seed := range uint64(50) {

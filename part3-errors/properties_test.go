@@ -288,7 +288,7 @@ func play(t *testing.T, sc scenario) *played {
 	log := logTo(m)
 	r.err = m.Run(ctx)
 	r.took = time.Since(start)
-	b.mu.Lock() // one instant for all that anybody knows
+	b.mu.Lock() // one instant for everything that is recorded
 	r.states, r.events = b.is, b.events()
 	r.log = log.copy()
 	b.mu.Unlock()
@@ -355,7 +355,7 @@ func settlesOnce(t *testing.T, _ scenario, r *played) {
 }
 
 // What was published is settled, or the broker has it still, and everything
-// that has a lease is named, unless somebody else has it, or has let go of it.
+// that has a lease is named, unless another consumer has it, or let go of it.
 func losesNothing(t *testing.T, sc scenario, r *played) {
 	assert.Equal(t, r.count("published"), r.states[acked]+
 		r.states[deadLettered]+r.states[waiting]+r.states[leased]+

@@ -7,8 +7,8 @@ import (
 )
 
 // publish publishes n messages, or goes on without end if n is 0, with a pause
-// of up to that long after each. It closes the queue when it returns, because
-// nobody else publishes. If ctx ends before, that is no failure: it returns
+// of up to that long after each. It is the only publisher, so it closes the
+// queue when it returns. If ctx ends before, that is no failure: it returns
 // nil.
 func publish(
 	ctx context.Context, q queue, seed uint64, n int, pause time.Duration,
