@@ -10,6 +10,19 @@ import (
 	"go.uber.org/goleak"
 )
 
+// A close ends all consumers, and nothing is left running.
+func TestLesson01Small(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		ignore := goleak.IgnoreCurrent()
+		s := newScene(t.Output(), 1)
+		fiveMessages(t.Context(), s, closeAtTheEnd)
+
+		assert.Equal(t, 700*time.Millisecond, time.Since(s.start), "took")
+		assert.Equal(t, 5, s.count("consumed"), "messages consumed")
+		assert.Empty(t, leaked(t, ignore), "left running")
+	})
+}
+
 // A sentinel ends one consumer, a close ends them all.
 func TestLesson01PublishThenConsume(t *testing.T) {
 	tests := []struct {
