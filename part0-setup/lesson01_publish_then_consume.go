@@ -1,7 +1,8 @@
 // Lesson 0.1: publish, then consume.
 //
-// Publish five messages, then consume them: so begins the talk, and it works,
-// because a queue in asyncio has no bound by default. A channel has one.
+// Publish five messages, then consume them: that is how the talk begins. It
+// works there, because a queue in asyncio is unbounded by default. A channel is
+// not.
 
 package main
 
@@ -13,7 +14,8 @@ import (
 )
 
 // publishThenConsume is the mistake. This channel has no buffer, so a send
-// blocks until a consumer receives. The consumer comes after the sends.
+// blocks until a consumer receives. The function receives only after all of
+// its sends.
 func publishThenConsume(
 	queue chan Message, messages []Message, handle func(Message),
 ) {
@@ -26,9 +28,8 @@ func publishThenConsume(
 	}
 }
 
-// endWithSentinel is the second mistake. The consumers come first now. There
-// are two, and one message without an ID that means "no more". One of them
-// receives it.
+// endWithSentinel is the second mistake. The two consumers start first now. A
+// message without an ID means "no more", but only one of them receives it.
 func endWithSentinel(
 	queue chan Message, messages []Message, handle func(Message),
 ) {
@@ -50,8 +51,8 @@ func endWithSentinel(
 	consumers.Wait()
 }
 
-// closeAtTheEnd is the fix. The consumers are there before the first send, and
-// the close ends all of them, however many there are.
+// closeAtTheEnd is the fix. The consumers are running before the first send,
+// and the close ends all of them, however many there are.
 func closeAtTheEnd(
 	queue chan Message, messages []Message, handle func(Message),
 ) {
@@ -97,11 +98,11 @@ func fiveMessages(ctx context.Context, s *scene, pass passFunc) verdict {
 	}
 }
 
-// fiveInAService does that in a program that has what every service has: a
-// goroutine that waits for a timer. Here it ticks every second and does
-// nothing.
+// fiveInAService runs fiveMessages in a program that has what every service
+// has: another goroutine that waits for something else. Here it waits for a
+// ticker.
 func fiveInAService(ctx context.Context, s *scene, pass passFunc) verdict {
-	ended := make(chan struct{}) // closed when all is passed
+	ended := make(chan struct{}) // closed when pass has returned
 	defer close(ended)
 	go func() {
 		alive := time.NewTicker(time.Second)

@@ -23,7 +23,7 @@ func TestLesson01Small(t *testing.T) {
 	})
 }
 
-// A sentinel ends one consumer, a close ends them all.
+// A sentinel ends one consumer; closing the channel ends all of them.
 func TestLesson01PublishThenConsume(t *testing.T) {
 	tests := []struct {
 		name         string
@@ -67,16 +67,16 @@ func TestLesson01PublishThenConsume(t *testing.T) {
 					"messages consumed")
 				assert.Equal(t, tt.wantLeft, leaked(t, ignore), "left running")
 				if got == "not ended" {
-					close(s.queue) // release it
+					close(s.queue) // let the consumer return
 				}
 			})
 		})
 	}
 }
 
-// Go's runtime reports a deadlock when nothing in the program can go on: not
-// while a goroutine waits for a timer, and never in a program that uses cgo or
-// the race detector.
+// Go's runtime reports a deadlock when no goroutine can ever run again. It
+// doesn't while one of them waits for a timer, and it never does in a program
+// that uses cgo or the race detector.
 func TestLesson01Deadlock(t *testing.T) {
 	t.Parallel()
 	const reported = "all goroutines are asleep - deadlock!"

@@ -30,8 +30,8 @@ func waitForBoth(publish, consume func()) {
 
 type startFunc func(publish, consume func())
 
-// passFive is a whole program: when it returns, main does. Each message takes
-// 200ms to consume. main and the consumer have deferred something.
+// passFive is a whole program: when it returns, main returns. Each message
+// takes 200ms to consume. main and the consumer each defer a log line.
 func passFive(ctx context.Context, s *scene, start startFunc) verdict {
 	defer s.log.Info("main ended")
 	queue := make(chan Message, 5) // closed when all five are in it
@@ -50,10 +50,11 @@ func passFive(ctx context.Context, s *scene, start startFunc) verdict {
 			}
 		},
 	)
-	return verdict{} // of a child, the parent gives it: countConsumed
+	return verdict{} // this is a child: see countConsumed
 }
 
-// countConsumed judges by what the program has done when it has ended.
+// countConsumed returns the verdict on a program that has ended, from what it
+// printed.
 func countConsumed(endings []ending) verdict {
 	e := endings[0]
 	consumed := strings.Count(e.printed, "msg=consumed")

@@ -1,7 +1,7 @@
 // Lesson 0.3: the error nobody retrieves.
 //
 // A consumer fails at its fourth message and returns an error, as a good
-// function does. But who receives it?
+// function does. But where does it go?
 
 package main
 
@@ -13,7 +13,7 @@ import (
 )
 
 // goBoth is the mistake. A go statement has no place for a result, so the error
-// is gone. The compiler and vet say nothing; errcheck would.
+// is gone. The compiler and vet don't notice; errcheck does.
 func goBoth(
 	ctx context.Context, publish, consume func(context.Context) error,
 ) error {
@@ -74,7 +74,7 @@ func failAtFourIn(
 
 var lesson03 = lesson{
 	number: 3, core: true, title: "the error nobody retrieves",
-	watch:    "what the service says when the fourth message has failed",
+	watch:    "what the service says after the fourth message has failed",
 	mistakes: runs(failAtFour, goBoth),
 	fix:      runs(failAtFour, runBoth),
 }

@@ -21,8 +21,8 @@ func TestLesson03ErrorNobodyRetrieves(t *testing.T) {
 			run:  goBoth,
 			want: "3 consumed, no error in 59m0s",
 			wantLeft: map[string]int{
-				"select in publish":      1, // parked on the full queue
-				"chan receive in goBoth": 1, // the service: all is well
+				"select in publish":      1, // blocked on the full queue
+				"chan receive in goBoth": 1, // it waits to be stopped
 			},
 		},
 		{

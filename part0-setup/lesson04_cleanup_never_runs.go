@@ -15,7 +15,7 @@ import (
 )
 
 // exitAtOnce is the mistake. os.Exit ends the process there and then, and no
-// deferred call runs. log.Fatal does the same, after a line.
+// deferred call runs. log.Fatal logs a line and does the same.
 func exitAtOnce(
 	log *slog.Logger, db *database, work func() error,
 ) (err error) {
@@ -36,8 +36,8 @@ func closeLast(log *slog.Logger, db *database, work func() error) error {
 }
 
 // deferAndReturn is the fix. The deferred call runs on every return, and on a
-// panic. What it returns is joined with what the work returned. The errors go
-// to the one place that exits: main.
+// panic of this goroutine. It joins the error of Close with that of the work.
+// Both go to main, the only place that exits.
 func deferAndReturn(
 	log *slog.Logger, db *database, work func() error,
 ) (err error) {
@@ -56,7 +56,7 @@ func (db *database) Close() error {
 	return errors.New("close: journal not written")
 }
 
-// failAtWork is a whole program, whose work fails. It exits as main does.
+// failAtWork is a whole program whose work fails. It exits the way main does.
 func failAtWork(
 	_ context.Context, s *scene, program programFunc,
 ) verdict {
@@ -70,7 +70,7 @@ func failAtWork(
 	return verdict{}
 }
 
-// countClosed judges by how often the database was closed.
+// countClosed returns the verdict, from how often Close was called.
 func countClosed(endings []ending) verdict {
 	e := endings[0]
 	closed := strings.Count(e.printed, "msg=closed")

@@ -6,10 +6,9 @@ import (
 	"time"
 )
 
-// A loop is what an event loop is at its heart: a queue of calls that are
-// ready, calls that wait for their time, and one goroutine that makes one call
-// after the other. After Łukasz Langa's slides 17 to 36. Not for use from more
-// than one goroutine: that is the idea.
+// A loop is a small event loop: a queue of calls that are ready, calls that are
+// due later, and one goroutine that makes one call after the other. It follows
+// slides 17 to 36 of Łukasz Langa's talk. Use it from one goroutine only.
 type loop struct {
 	ready   []func()
 	timers  []timer // the next one first
@@ -21,12 +20,12 @@ type timer struct {
 	call func()
 }
 
-// callSoon makes the call when it is its turn.
+// callSoon queues the call behind those that are already ready.
 func (l *loop) callSoon(call func()) {
 	l.ready = append(l.ready, call)
 }
 
-// callLater makes the call when d has passed and it is its turn: not before.
+// callLater queues the call when d has passed, or later if the loop is busy.
 func (l *loop) callLater(d time.Duration, call func()) {
 	l.timers = append(l.timers, timer{time.Now().Add(d), call})
 	slices.SortStableFunc(l.timers, func(a, b timer) int {
@@ -34,10 +33,10 @@ func (l *loop) callLater(d time.Duration, call func()) {
 	})
 }
 
-// task steps through a coroutine: a function that now and then says how long it
-// has nothing to do. Between two steps the other tasks have their turn. A
-// caller that does not let it run to its end must call cancel, or its goroutine
-// stays for ever.
+// task steps through a coroutine: a function that yields how long it wants to
+// sleep. Between two steps the other tasks have their turn. A caller that
+// doesn't run a task to its end must call cancel. Otherwise its goroutine
+// leaks.
 func (l *loop) task(coroutine iter.Seq[time.Duration]) (cancel func()) {
 	next, cancel := iter.Pull(coroutine)
 	var step func()
@@ -50,11 +49,11 @@ func (l *loop) task(coroutine iter.Seq[time.Duration]) (cancel func()) {
 	return cancel
 }
 
-// stop ends run after the calls that are ready.
+// stop makes run return when the calls that are ready have been made.
 func (l *loop) stop() { l.stopped = true }
 
-// run makes calls until stop, or until there are none. It blocks meanwhile. (A
-// real one waits for input and output, too, while there is nothing to call.)
+// run makes calls. It blocks until stop is called or no call is left. (A real
+// loop also waits for input and output.)
 func (l *loop) run() {
 	for !l.stopped && len(l.ready)+len(l.timers) > 0 {
 		if len(l.ready) == 0 {

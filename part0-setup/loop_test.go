@@ -21,7 +21,7 @@ func TestLoopAndBlockingCalls(t *testing.T) {
 	}{
 		{"on the loop they delay each other, and the stop", onTheLoop,
 			[]time.Duration{0, 1 * s, 3 * s}, 6 * s},
-		{"goroutines delay no one", asGoroutines,
+		{"goroutines don't delay each other", asGoroutines,
 			[]time.Duration{0, 0, 0}, 2 * s},
 	}
 	for _, tt := range tests {
@@ -92,7 +92,7 @@ func TestLoopKeepsOrder(t *testing.T) {
 	})
 }
 
-// Tasks take turns, a step at a time. Between two steps nobody else runs, so
+// Tasks take turns, a step at a time. During a step no other task runs, so
 // what they share needs no lock. (The race detector agrees.)
 func TestLoopTasksTakeTurns(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
@@ -113,7 +113,7 @@ func TestLoopTasksTakeTurns(t *testing.T) {
 	})
 }
 
-// A task that is not at its end when the loop stops stays, unless cancelled.
+// A task that has not ended when the loop stops leaks, unless it is cancelled.
 func TestLoopLeaks(t *testing.T) {
 	tests := []struct {
 		name     string
@@ -140,7 +140,7 @@ func TestLoopLeaks(t *testing.T) {
 	}
 }
 
-// threeSeconds has nothing to do for a second, three times.
+// threeSeconds sleeps for a second, three times.
 func threeSeconds(yield func(time.Duration) bool) {
 	for range 3 {
 		if !yield(time.Second) {

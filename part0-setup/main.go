@@ -2,8 +2,9 @@
 //
 // Mayhem Mandrill restarts hosts for whoever asks. In this part it is a
 // publisher and a consumer with a channel between them. It starts what it
-// needs, waits for it, hears of errors, cleans up, and exits in one place. It
-// still handles one message at a time, and Ctrl-C kills it in mid-message.
+// needs, waits for it, notices errors, cleans up, and exits in one place. It
+// still handles one message at a time, and Ctrl-C kills it in the middle of a
+// message.
 //
 //	go run ./part0-setup             the service, until Ctrl-C
 //	go run ./part0-setup -n 20       the same, for twenty messages
@@ -35,7 +36,7 @@ const part = 0
 // lessons are the lessons of this chapter, in order.
 var lessons = []lesson{lesson01, lesson02, lesson03, lesson04}
 
-// extras are what a run leaves for its test.
+// extras are what a test reads after a run.
 type extras struct {
 	queue chan Message
 }

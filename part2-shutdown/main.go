@@ -39,7 +39,7 @@ var lessons = []lesson{
 	lesson08, lesson09,
 }
 
-// extras are what a run leaves for its test.
+// extras are what a test reads after a run.
 type extras struct {
 	broker *broker
 }

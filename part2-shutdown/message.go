@@ -25,9 +25,9 @@ func newMessage(seed uint64, n int) Message {
 	return Message{ID: id, Instance: "cattle-" + strconv.FormatInt(host, 36)}
 }
 
-// A workFunc does something for a message: it saves it, or restarts its host.
-// It blocks until that is done and returns nil, or returns why it failed. When
-// its context ends, it should return soon.
+// A workFunc does one job for a message: it saves it, or restarts its host. It
+// blocks until the job is done, and returns nil or an error. When its context
+// ends, it should return soon.
 type workFunc func(context.Context, Message) error
 
 // random returns a source of numbers that depends only on the seed and on what
@@ -41,7 +41,7 @@ func random(seed uint64, what ...string) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, h.Sum64()))
 }
 
-// sleep blocks for d and returns nil, or until ctx ends and returns its cause.
+// sleep blocks for d and returns nil. If ctx ends first, it returns the cause.
 func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

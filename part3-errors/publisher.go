@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// publish publishes n messages, or goes on without end if n is 0, with a pause
-// of up to that long after each. It is the only publisher, so it closes the
+// publish publishes n messages, or goes on without end if n is 0. After each
+// message it sleeps for up to pause. It is the only publisher, so it closes the
 // queue when it returns. If ctx ends before, that is no failure: it returns
 // nil.
 func publish(
