@@ -52,7 +52,7 @@ func main() {
 // A config holds the values of the flags.
 type config struct {
 	seed uint64
-	n    int // messages to publish; 0 is without end
+	n    int // messages to publish; 0: no limit
 }
 
 // run does what the arguments say, and blocks until that is done. It returns a
@@ -77,7 +77,7 @@ func run(ctx context.Context, args []string, w io.Writer) (err error) {
 	return serve(ctx, out, c)
 }
 
-// newLog returns the log of the service. It has the time of day.
+// newLog returns the log of the service. Each line has the time of day.
 func newLog(out io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {

@@ -9,7 +9,7 @@ import (
 // publish publishes n messages, or goes on without end if n is 0. After each
 // message it sleeps for up to pause. It blocks while the queue is full. It is
 // the only publisher, so it closes the queue when it returns. If ctx ends
-// before, it returns the cause.
+// first, it returns the cause.
 func publish(
 	ctx context.Context, log *slog.Logger, queue chan<- Message,
 	seed uint64, n int, pause time.Duration,

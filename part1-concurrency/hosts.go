@@ -7,7 +7,7 @@ import (
 )
 
 // simulate returns work that only takes time, because a mock chaos monkey has
-// no hosts: at most longest, depending on the seed and the message.
+// no hosts. It takes longest at most, depending on the seed and the message.
 func simulate(
 	log *slog.Logger, seed uint64, what string, longest time.Duration,
 ) workFunc {

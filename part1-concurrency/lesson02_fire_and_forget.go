@@ -26,8 +26,8 @@ func sendAndForget(
 	return nil
 }
 
-// sendOrWait is the fix. It proceeds when there is room for the message, or
-// when ctx says that the consumer has gone.
+// sendOrWait is the fix. It sends when there is room for the message. If ctx
+// ends first, because the consumer has gone, it returns the cause.
 func sendOrWait(
 	ctx context.Context, queue chan<- Message, msg Message,
 ) error {
@@ -39,8 +39,8 @@ func sendOrWait(
 	}
 }
 
-// answerUnbuffered is the second mistake: the same goroutine in disguise. It
-// sends the result of a call to whoever waits for it. If the caller has timed
+// answerUnbuffered is the second mistake: the same leak in another form. Its
+// goroutine sends the result of a call to the caller. If the caller has timed
 // out by then, the send blocks for ever.
 func answerUnbuffered(call func() string) <-chan string {
 	result := make(chan string)
@@ -48,8 +48,8 @@ func answerUnbuffered(call func() string) <-chan string {
 	return result
 }
 
-// answerBuffered is its fix. The buffer has room for the result, so the send
-// never blocks, received or not.
+// answerBuffered fixes answerUnbuffered. The buffer has room for the result, so
+// the send never blocks, even if the caller has timed out.
 func answerBuffered(call func() string) <-chan string {
 	result := make(chan string, 1)
 	go func() { result <- call() }()

@@ -1,7 +1,7 @@
 // Lesson 1.3: who closes?
 //
 // A consumer that ranges over a channel ends when the channel is closed. With
-// one publisher it is plain who closes: the one who sends. Here are two.
+// one publisher, the publisher closes. Here there are two.
 
 package main
 
@@ -13,7 +13,7 @@ import (
 )
 
 // eachCloses is the mistake. Each publisher tidies up after itself, and the
-// first that ends closes the channel under the other.
+// first to end closes the channel while the other is still sending.
 func eachCloses(queue chan<- Message, publishers []publishFunc) {
 	for _, publish := range publishers {
 		go func() {
@@ -44,7 +44,7 @@ func waitThenRange(queue chan<- Message, publishers []publishFunc) {
 }
 
 // closeAfterAll is the fix. A goroutine of its own waits for all publishers and
-// then closes: no sender is left. It ends before the consumer does.
+// then closes: no sender is left.
 func closeAfterAll(queue chan<- Message, publishers []publishFunc) {
 	var all sync.WaitGroup
 	for _, publish := range publishers {

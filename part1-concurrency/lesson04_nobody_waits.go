@@ -23,8 +23,8 @@ func startBothAndAck(
 	d.Ack(ctx)
 }
 
-// waitForBoth is the fix. Go adds to the group before the goroutine starts, so
-// Wait can't come too early.
+// waitForBoth is the fix. jobs.Go adds to the group before it starts the
+// goroutine, so Wait can't come too early.
 func waitForBoth(
 	ctx context.Context, d *Delivery, save, restart workFunc,
 ) {
@@ -35,7 +35,8 @@ func waitForBoth(
 	d.Ack(ctx)
 }
 
-// oneAfterTheOther is where we come from. It is safe, and takes the sum.
+// oneAfterTheOther is the version that we start from. It is safe, but it takes
+// the sum of both times.
 func oneAfterTheOther(
 	ctx context.Context, d *Delivery, save, restart workFunc,
 ) {

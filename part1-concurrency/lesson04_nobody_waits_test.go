@@ -83,7 +83,7 @@ func TestLesson04Vet(t *testing.T) {
 		{"mistake: Add in the goroutine", "./testdata/vet/addinside",
 			"testdata/vet/addinside/addinside.go:12:12: " +
 				"WaitGroup.Add called from inside new goroutine\n"},
-		{"fix: Go adds before it starts one", ".", ""},
+		{"fix: WaitGroup.Go adds before it starts one", ".", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

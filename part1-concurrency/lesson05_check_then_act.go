@@ -16,7 +16,7 @@ import (
 // allAtOnce is the mistake. handle, below, looks and then restarts. Two
 // messages for one host are handled at the same time: both look, both see
 // nothing, and both restart. What they look at is guarded by a mutex, and that
-// does not help: look and restart would have to be one step.
+// does not help: the look and the restart have to be one step.
 func allAtOnce(queue <-chan Message, handle func(Message)) {
 	var handlers sync.WaitGroup
 	defer handlers.Wait()
@@ -28,7 +28,7 @@ func allAtOnce(queue <-chan Message, handle func(Message)) {
 // lockPerHost is the fix. A handler locks its host for both steps, so the next
 // handler for that host looks when the first has restarted it. Handlers for
 // other hosts don't wait. (A channel with room for one value is a lock: to send
-// is to lock. See the text for why it is not a mutex.)
+// is to lock. The README says why it is not a mutex.)
 func lockPerHost(queue <-chan Message, handle func(Message)) {
 	var handlers sync.WaitGroup
 	defer handlers.Wait()
@@ -74,9 +74,9 @@ func workersByHost(queue <-chan Message, handle func(Message)) {
 
 type dispatchFunc func(queue <-chan Message, handle func(Message))
 
-// sameHostTwice has three requests handled: to look takes 300ms, to restart
-// 700ms. Two of them come at once, for two hosts. The third comes 100ms later,
-// for the first host again.
+// sameHostTwice has three requests handled. A look takes 300ms, a restart
+// 700ms. Two of them come at the same time, for two hosts. The third comes
+// 100ms later, for the first host again.
 func sameHostTwice(
 	ctx context.Context, s *scene, dispatch dispatchFunc,
 ) verdict {

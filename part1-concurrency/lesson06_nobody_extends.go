@@ -1,8 +1,8 @@
 // Lesson 1.6: nobody extends.
 //
 // The broker gives us two seconds for a message. A host that takes three to
-// restart is restarted twice: while we still work, the lease ends, and the
-// broker, which can't tell slow from dead, delivers the message again.
+// restart is restarted twice: while we are still working, the lease ends, and
+// the broker, which can't tell slow from dead, delivers the message again.
 
 package main
 
@@ -13,20 +13,20 @@ import (
 	"time"
 )
 
-// workThenAck is the mistake. It is right for every restart that is faster than
-// the lease.
+// workThenAck is the mistake. It works for every restart that takes less time
+// than the lease.
 func workThenAck(ctx context.Context, d *Delivery, restart workFunc) {
 	restart(ctx, d.Message)
 	d.Ack(ctx)
 }
 
 // workUnderLease is the fix. keepLease, which the service uses, extends the
-// lease while we work, but not without end. The first extension comes long
-// before it is due, because it may be late itself.
+// lease while we work, up to a limit. The first extension comes long before the
+// lease ends, because the extension itself may be late.
 func workUnderLease(ctx context.Context, d *Delivery, restart workFunc) {
 	release := keepLease(ctx, d, 800*time.Millisecond, 3500*time.Millisecond)
 	restart(ctx, d.Message)
-	release() // first, or an extension could come after the ack
+	release() // before the ack, so that no extension comes after it
 	d.Ack(ctx)
 }
 

@@ -98,14 +98,14 @@ func TestLesson06LateExtension(t *testing.T) {
 		handle handleFunc
 		want   []string
 	}{
-		{"fix: called off, then acked", workUnderLease, []string{
+		{"fix: cancelled, then acked", workUnderLease, []string{
 			"0s: delivered #1",
 			"1.5s: extended #1",
 			"2.3s: extended #1",
 			"3s: extend refused #1: context canceled",
 			"3s: acked #1",
 		}},
-		{"service: called off, then acked", handleAsService, []string{
+		{"service: cancelled, then acked", handleAsService, []string{
 			"0s: delivered #1",
 			"1.5s: extended #1",
 			"2.3s: extended #1",

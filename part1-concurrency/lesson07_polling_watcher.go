@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// ackOnNextLook is the mistake. A goroutine in time.Sleep hears nothing: the
-// work ends, and the ack waits until the watcher looks again. By then the
+// ackOnNextLook is the mistake. A goroutine in time.Sleep can't be woken. The
+// work ends, but the ack waits until the watcher looks again. By then the
 // handler has returned, without waiting for the watcher.
 func ackOnNextLook(ctx context.Context, d *Delivery, restart workFunc) {
 	done := make(chan struct{}) // closed below, when the work has ended
@@ -34,9 +34,9 @@ func ackOnNextLook(ctx context.Context, d *Delivery, restart workFunc) {
 	close(done)
 }
 
-// closeDoneTwice is the second mistake, made while mending the first. Its
-// keeper waits for both things at once, and the handler acks. But an event in
-// Python may be set twice, and a channel can be closed only once.
+// closeDoneTwice is the second mistake, made while fixing the first. Its
+// goroutine waits for both at once, and the handler acks. An event in Python
+// may be set twice, but a channel can be closed only once.
 func closeDoneTwice(ctx context.Context, d *Delivery, restart workFunc) {
 	done := make(chan struct{})
 	defer close(done) // on every way out
@@ -59,9 +59,9 @@ func closeDoneTwice(ctx context.Context, d *Delivery, restart workFunc) {
 	d.Ack(ctx)
 }
 
-// ackWhenDone is the fix. keepLease has the select, and whoever holds release
-// may call it on every way out. The ack is left to the goroutine that knows how
-// the work has ended.
+// ackWhenDone is the fix. keepLease has the select, and the handler may call
+// release on every way out. The handler also acks, because it knows how the
+// work has ended.
 func ackWhenDone(ctx context.Context, d *Delivery, restart workFunc) {
 	release := keepLease(ctx, d, 2*time.Second, time.Minute)
 	err := restart(ctx, d.Message)
@@ -71,8 +71,8 @@ func ackWhenDone(ctx context.Context, d *Delivery, restart workFunc) {
 	}
 }
 
-// handleOne has a handler restart a host that takes half a second, on a lease
-// of ten.
+// handleOne has a handler do a restart that takes half a second, on a lease
+// of ten seconds.
 func handleOne(ctx context.Context, s *scene, handle handleFunc) verdict {
 	b := newBroker(s.log, 10*time.Second, 1)
 	s.broker = b
@@ -127,7 +127,7 @@ func failOne(ctx context.Context, s *scene, handle handleFunc) verdict {
 
 var lesson07 = lesson{
 	number: 7, title: "the watcher that polls",
-	watch: "when the ack comes, and what a restart that fails leads to",
+	watch: "when the ack comes, and what happens when a restart fails",
 	mistakes: append(runs(handleOne, ackOnNextLook),
 		runs(failOne, closeDoneTwice)...),
 	fix: append(runs(handleOne, ackWhenDone),

@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// startThemAll is the mistake. Nothing bounds the restarts but the number of
-// messages in the broker.
+// startThemAll is the mistake. Only the number of messages in the broker bounds
+// the restarts.
 func startThemAll(ctx context.Context, b *broker, restart workFunc) {
 	var handlers sync.WaitGroup
 	defer handlers.Wait()
@@ -56,7 +56,7 @@ func messageThenSlot(ctx context.Context, b *broker, restart workFunc) {
 
 // slotThenMessage is the fix. It takes a slot before it takes a message. A
 // lease is running only for messages that are being worked on; the others stay
-// in the broker, where another process can have them.
+// in the broker, where another process can take them.
 func slotThenMessage(ctx context.Context, b *broker, restart workFunc) {
 	slots := make(chan struct{}, 8)
 	var handlers sync.WaitGroup
@@ -139,7 +139,7 @@ func pullThousand(ctx context.Context, s *scene, pull pullFunc) verdict {
 	}
 }
 
-// every calls f again and again until stop is called, which waits for it.
+// every calls f every d until stop is called. stop waits for f to return.
 func every(d time.Duration, f func()) (stop func()) {
 	tick, done := time.NewTicker(d), make(chan struct{})
 	var wg sync.WaitGroup

@@ -1,7 +1,7 @@
 // Lesson 1.9: one struct, many writers.
 //
-// Saving and restarting run side by side, and each notes what it did in the one
-// struct that both of them have. Each writes its own field only.
+// Saving and restarting run side by side, and each notes what it did in a
+// struct that both share. Each writes only its own field.
 
 package main
 
@@ -19,8 +19,8 @@ type progress struct {
 	saved, restarted bool
 }
 
-// writeFields is the mistake. No job writes the other's field, but the log line
-// reads both.
+// writeFields is the mistake. Neither job writes the other's field, but the log
+// lines read both.
 func writeFields(log *slog.Logger, save, restart func() bool) progress {
 	var p progress
 	var jobs sync.WaitGroup
@@ -37,7 +37,7 @@ func writeFields(log *slog.Logger, save, restart func() bool) progress {
 }
 
 // mendTheReport is the second mistake. The report named a log line that reads
-// what the other job writes, and that line is mended. But there were two races,
+// what the other job writes, and that line is fixed. But there were two races,
 // and the detector had printed one.
 func mendTheReport(log *slog.Logger, save, restart func() bool) progress {
 	var p progress
@@ -55,7 +55,7 @@ func mendTheReport(log *slog.Logger, save, restart func() bool) progress {
 }
 
 // returnResults is the fix. Each goroutine has a result of its own and reads no
-// other. Wait comes before what follows, and there the results come together.
+// other. The results are combined after Wait, when both goroutines have ended.
 func returnResults(log *slog.Logger, save, restart func() bool) progress {
 	var saved, restarted bool
 	var jobs sync.WaitGroup

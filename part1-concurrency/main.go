@@ -3,7 +3,7 @@
 // Mayhem Mandrill restarts hosts for whoever asks. In this part it learns to do
 // more than one thing at a time. It takes a message when it has a free slot,
 // saves it and restarts its host side by side, keeps the lease meanwhile, and
-// acknowledges after both. It still ignores errors and has no shutdown.
+// acks after both. It still ignores errors and has no shutdown.
 //
 //	go run ./part1-concurrency             the service, until Ctrl-C
 //	go run ./part1-concurrency -n 20       the same, for twenty messages
@@ -55,7 +55,7 @@ func main() {
 // A config holds the values of the flags.
 type config struct {
 	seed uint64
-	n    int // messages to publish; 0 is without end
+	n    int // messages to publish; 0: no limit
 }
 
 // run does what the arguments say, and blocks until that is done. It returns a
@@ -80,7 +80,7 @@ func run(ctx context.Context, args []string, w io.Writer) (err error) {
 	return serve(ctx, out, c)
 }
 
-// newLog returns the log of the service. It has the time of day.
+// newLog returns the log of the service. Each line has the time of day.
 func newLog(out io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {

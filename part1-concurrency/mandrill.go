@@ -26,21 +26,21 @@ func (m *Mandrill) setDefaults() {
 	m.slots = cmp.Or(m.slots, 8)
 }
 
-// Run handles messages until the queue is at its end, and returns nil, or until
-// the queue fails or ctx ends, and returns why. When it returns, everything
-// that it has started has ended. It may be called once.
+// Run handles messages until the queue is at its end, and then returns nil. If
+// the queue fails or ctx ends first, it returns the cause. When it returns,
+// everything that it has started has ended. It may be called once.
 func (m *Mandrill) Run(ctx context.Context) error {
 	m.setDefaults()
 	slots := semaphore.NewWeighted(int64(m.slots))
 	err := m.pull(ctx, slots)
-	// To wait for all handlers is to take all slots.
+	// When we have all slots, all handlers have ended.
 	slots.Acquire(context.WithoutCancel(ctx), int64(m.slots))
 	return err
 }
 
 // pull starts a handler for each message. It takes a slot first, because the
-// lease of a message is running by the time we have it. It returns nil when the
-// queue is at its end.
+// lease of a message is already running when we receive it. It returns nil when
+// the queue is at its end.
 func (m *Mandrill) pull(ctx context.Context, slots *semaphore.Weighted) error {
 	for {
 		if slots.Acquire(ctx, 1) != nil {
@@ -62,10 +62,10 @@ func (m *Mandrill) pull(ctx context.Context, slots *semaphore.Weighted) error {
 }
 
 // handle saves the message and restarts its host, side by side, and then
-// acknowledges. When it returns, its goroutines have ended. It does not look at
+// acks. When it returns, its goroutines have ended. It does not look at
 // errors yet: that is part 3.
 func (m *Mandrill) handle(ctx context.Context, d *Delivery) {
-	release := keepLease(ctx, d, m.lease*2/5, m.lease*9) // 800ms, 18s of 2s
+	release := keepLease(ctx, d, m.lease*2/5, m.lease*9) // lease 2s: 800ms, 18s
 	var work sync.WaitGroup
 	work.Go(func() { m.save(ctx, d.Message) })
 	work.Go(func() { m.restart(ctx, d.Message) })

@@ -7,7 +7,7 @@ import (
 
 // publish publishes n messages, or goes on without end if n is 0. After each
 // message it sleeps for up to pause. It is the only publisher, so it closes the
-// queue when it returns. If ctx ends before, it returns the cause.
+// queue when it returns. If ctx ends first, it returns the cause.
 func publish(
 	ctx context.Context, q queue, seed uint64, n int, pause time.Duration,
 ) error {

@@ -7,7 +7,7 @@ import (
 )
 
 // receive blocks until there is a message, until the queue is at its end or
-// fails, or until ctx ends, and returns the cause then. The broker bounds the
+// fails, or until ctx ends: then it returns the cause. The broker bounds the
 // wait of each poll.
 func (m *Mandrill) receive(ctx context.Context) (*Delivery, error) {
 	wait := min(time.Second, m.lease/5)

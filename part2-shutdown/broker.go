@@ -22,8 +22,8 @@ type queue interface {
 	// Publish stores a message. It blocks while the queue is full.
 	Publish(ctx context.Context, msg Message) error
 
-	// Close says that nothing more will be published. Whoever publishes calls
-	// it, once, after the last message.
+	// Close says that nothing more will be published. The publisher calls it,
+	// once, after the last message.
 	Close()
 
 	// Receive asks for a message. The broker waits until it has one, but not
@@ -43,7 +43,7 @@ type Delivery struct {
 	verbs
 }
 
-// What a verb returns if it comes too late, besides network errors.
+// What a verb returns if it comes too late, apart from network errors.
 var (
 	errSettled   = errors.New("already settled")
 	errLeaseLost = errors.New("lease lost")
@@ -51,9 +51,9 @@ var (
 
 // The verbs tell the broker what becomes of a delivery. They block until it has
 // answered, or until ctx ends. A verb that returns an error may have done its
-// work all the same: perhaps only the answer was lost.
+// work anyway: perhaps only the answer was lost.
 type verbs interface {
-	// Extend starts the lease anew. A lease that is lost stays lost.
+	// Extend starts the lease again. A lease that is lost stays lost.
 	Extend(ctx context.Context) error
 
 	// Ack settles the message: it is done.
@@ -62,7 +62,7 @@ type verbs interface {
 	// Nack gives the message back. After the delay it is delivered again.
 	Nack(ctx context.Context, delay time.Duration) error
 
-	// DeadLetter settles a message that cannot be done, for that reason.
+	// DeadLetter settles a message that cannot be done, for the given reason.
 	DeadLetter(ctx context.Context, reason error) error
 }
 
@@ -75,8 +75,8 @@ type event struct {
 	Reason  error // of a refusal, or of a dead letter
 }
 
-// A record is what a broker has done, in order. It grows with every event: it
-// is made to learn from, not to run for years.
+// A record is what a broker has done, in order. It grows with every event,
+// because it is meant for lessons, not for a service that runs for years.
 type record struct {
 	log   *slog.Logger
 	start time.Time

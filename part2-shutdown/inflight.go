@@ -11,13 +11,14 @@ import (
 // broker may not have heard what becomes of them. The zero value is ready to
 // use.
 type inFlight struct {
-	mu     sync.Mutex // never held over a wait
+	mu     sync.Mutex // never held while waiting
 	open   map[*Delivery]struct{}
 	doubts map[string]*Delivery // by message
 }
 
 // begin notes that a handler has a delivery. An earlier delivery of the message
-// is not in doubt any more: its lease is over, or there would be no new one.
+// is not in doubt any more: its lease is over, otherwise there would be no new
+// one.
 func (f *inFlight) begin(d *Delivery) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

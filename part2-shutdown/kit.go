@@ -184,7 +184,7 @@ type usageError string
 
 func (e usageError) Error() string { return string(e) }
 
-// ExitStatus is that of the README's table.
+// ExitStatus returns the status in the README's table.
 func (e usageError) ExitStatus() int { return 2 }
 
 // errBroken is returned by a mistake that did not fail, or a fix that did.

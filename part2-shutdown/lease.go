@@ -10,9 +10,9 @@ import (
 // keepLease extends the lease of a delivery until release is called, until ctx
 // ends, or until the limit has passed: if the work takes longer than that, we
 // assume that it is stuck and let the broker deliver the message to another
-// consumer. An extension that fails is followed by the next one, until the
-// lease is lost. The caller must call release. When that returns, no extension
-// is under way, so it is safe to settle.
+// consumer. If an extension fails, the keeper tries again at the next tick,
+// until the lease is lost. The caller must call release. When that returns, no
+// extension is under way, so it is safe to settle.
 func keepLease(
 	ctx context.Context, d *Delivery, every, limit time.Duration,
 ) (release func()) {

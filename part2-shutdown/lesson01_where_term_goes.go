@@ -25,16 +25,16 @@ func deferOnly(_ *slog.Logger, startUp func()) context.Context {
 	return context.Background()
 }
 
-// interruptWhenReady is the second mistake. It listens to Ctrl-C only, and only
-// when it has something to clean up.
+// interruptWhenReady is the second mistake. It listens for Ctrl-C only, and
+// only when it has something to clean up.
 func interruptWhenReady(_ *slog.Logger, startUp func()) context.Context {
 	startUp()
 	ctx, _ := signal.NotifyContext(context.Background(), os.Interrupt)
 	return ctx
 }
 
-// listenFirst is the fix. The service's listen comes before anything else, and
-// takes all signals that ask a program to stop.
+// listenFirst is the fix. It calls the service's listen before anything else,
+// and listen catches every signal that asks a program to stop.
 func listenFirst(log *slog.Logger, startUp func()) context.Context {
 	ctx := listen(log)
 	startUp()
@@ -56,7 +56,7 @@ type listenFunc func(log *slog.Logger, startUp func()) context.Context
 func untilStopped(
 	_ context.Context, s *scene, listen listenFunc,
 ) verdict {
-	signal.Reset() // our own main has listened already
+	signal.Reset() // our own main is already listening
 	parent := os.Getppid()
 	ctx := listen(s.log, func() {
 		s.log.Info("starting")
@@ -94,7 +94,7 @@ func stoppedBy(
 	}, runs(untilStopped, listen))
 }
 
-// countCleanups judges by whether the program cleaned up.
+// countCleanups judges a run by whether the program cleaned up.
 func countCleanups(endings []ending) verdict {
 	e := endings[0]
 	cleanups := strings.Count(e.printed, `msg="cleaned up"`)

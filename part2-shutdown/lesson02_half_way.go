@@ -1,6 +1,6 @@
 // Lesson 2.2: shutdown stops half-way.
 //
-// When a service is stopped, three things are left to do: wait for the
+// When a service is stopped, three steps are left: wait for the
 // consumer, flush the metrics, close the database. The consumer says why it
 // ended, as a good function does: it was stopped.
 
@@ -24,8 +24,8 @@ func firstErrorStops(ctx context.Context, steps []func() error) error {
 	return nil
 }
 
-// firstErrorWins is the second mistake. Every step is made, and the one error
-// that survives is the one that says nothing.
+// firstErrorWins is the second mistake. Every step is taken, and the only
+// error that it returns is the expected one.
 func firstErrorWins(ctx context.Context, steps []func() error) (first error) {
 	for _, step := range steps {
 		if err := step(); err != nil && first == nil {
@@ -35,9 +35,9 @@ func firstErrorWins(ctx context.Context, steps []func() error) (first error) {
 	return first
 }
 
-// everyStep is the fix. Every step is made, in order, and every error is kept,
-// except the expected one: that we were stopped is no failure. The service uses
-// unlessStopped for that.
+// everyStep is the fix. Every step is taken, in order, and every error is kept,
+// except the expected one, because being stopped is not a failure. The service
+// uses unlessStopped for that.
 func everyStep(ctx context.Context, steps []func() error) error {
 	var errs []error
 	for _, step := range steps {

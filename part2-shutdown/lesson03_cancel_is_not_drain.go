@@ -31,8 +31,8 @@ func oneContext(ctx context.Context, b *broker, restart workFunc) {
 }
 
 // twoContexts is the fix. The work has a context of its own, which keeps the
-// values of the first but not its end. (For how long? See lesson 6. And a poll
-// should not be cancelled either: see lesson 4.)
+// values of the first, but is not cancelled with it. (How long may the work go
+// on? See lesson 6. A poll should not be cancelled either: see lesson 4.)
 func twoContexts(ctx context.Context, b *broker, restart workFunc) {
 	work := context.WithoutCancel(ctx)
 	var handlers sync.WaitGroup
@@ -51,7 +51,7 @@ func twoContexts(ctx context.Context, b *broker, restart workFunc) {
 }
 
 // selectBoth is the second mistake. When there is a message and the context has
-// ended, both cases are ready, and select takes any case that is.
+// ended, both cases are ready, and select takes one at random.
 func selectBoth(ctx context.Context, queue <-chan Message) (taken bool) {
 	select {
 	case <-ctx.Done():
@@ -61,8 +61,8 @@ func selectBoth(ctx context.Context, queue <-chan Message) (taken bool) {
 	}
 }
 
-// askFirst is its fix. Once the context has ended, no message is taken. (What
-// is taken in that very instant is given back: see lesson 4.)
+// askFirst is its fix. Once the context has ended, no message is taken. (A
+// message taken at that very instant is given back: see lesson 4.)
 func askFirst(ctx context.Context, queue <-chan Message) (taken bool) {
 	if ctx.Err() != nil {
 		return false

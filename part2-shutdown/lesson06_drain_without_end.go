@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// waitForAll is the mistake. It waits until every slot is free. It is right,
+// waitForAll is the mistake. It waits until every slot is free. It works,
 // until the first handler hangs.
 func waitForAll(
 	m *Mandrill, ctx context.Context, failed *error,

@@ -22,8 +22,8 @@ func shieldOnly(ctx context.Context, write workFunc, msg Message) error {
 	return nil
 }
 
-// shareTheCancel is the second mistake. The write is waited for, but whoever
-// waits has the cancel of the write, and calls it when told to stop.
+// shareTheCancel is the second mistake. It waits for the write, but it also
+// has the write's cancel function, and calls it when told to stop.
 func shareTheCancel(ctx context.Context, write workFunc, msg Message) error {
 	shielded, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	written := make(chan error, 1)
@@ -37,7 +37,7 @@ func shareTheCancel(ctx context.Context, write workFunc, msg Message) error {
 }
 
 // shieldAndWait is the fix. Nothing cancels the write, and it is waited for,
-// but not without end. What was not written is an error.
+// but not for ever. A record that is not written in time is an error.
 func shieldAndWait(ctx context.Context, write workFunc, msg Message) error {
 	written := make(chan error, 1)
 	go func() { written <- write(context.WithoutCancel(ctx), msg) }()
@@ -88,7 +88,7 @@ func auditFor(
 	}, newMessage(s.seed, 1))
 }
 
-// countWritten judges by whether the record was written.
+// countWritten judges a run by whether the record was written.
 func countWritten(endings []ending) verdict {
 	e := endings[0]
 	written := strings.Count(e.printed, "msg=written")

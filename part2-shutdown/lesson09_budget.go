@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// asLongAsItTakes is the mistake. Five seconds are a good time for a drain, but
-// it does not ask how much time there is.
+// asLongAsItTakes is the mistake. Five seconds is a good time for a drain, but
+// the function does not ask how much time there is.
 func asLongAsItTakes(patience time.Duration) (drain, grace time.Duration) {
 	return 5 * time.Second, time.Second
 }
@@ -36,7 +36,7 @@ type stagesFunc func(patience time.Duration) (drain, grace time.Duration)
 const patience = 3 * time.Second
 
 // supervise stops a program as a supervisor does: TERM when it prints the line,
-// and KILL when the patience is over.
+// and KILL when the patience runs out.
 func supervise(line string) func(printed string, p *os.Process) {
 	return func(printed string, p *os.Process) {
 		if strings.Contains(printed, line) {
@@ -70,7 +70,7 @@ func twoRestarts(
 	return verdict{}
 }
 
-// countSettled judges by how many of the messages have been settled.
+// countSettled judges a run by how many of the messages have been settled.
 func countSettled(endings []ending) verdict {
 	e := endings[0]
 	begun := strings.Count(e.printed, "msg=restarting")

@@ -3,8 +3,8 @@
 // Mayhem Mandrill restarts hosts for whoever asks. In this part it learns to
 // stop. It asks for no more messages, lets those in progress end, cancels those
 // that take too long and gives them back, and names those that ignore that. Its
-// exit status tells which of it was needed. A panic still kills everything, and
-// failed work is not retried.
+// exit status says which of these stages were needed. A panic still kills
+// everything, and failed work is not retried.
 //
 //	go run ./part2-shutdown             the service, until Ctrl-C
 //	go run ./part2-shutdown -n 20       the same, for twenty messages
@@ -48,7 +48,7 @@ func main() {
 	ctx := listen(newLog(os.Stdout))
 	err := run(ctx, os.Args[1:], os.Stdout)
 	if code := status(err); code != 0 {
-		// Not even a stderr that blocks keeps us here.
+		// Exit even if stderr blocks.
 		time.AfterFunc(time.Second, func() { os.Exit(code) })
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(code)
@@ -58,9 +58,9 @@ func main() {
 // A config holds the values of the flags.
 type config struct {
 	seed   uint64
-	n      int           // messages to publish; 0 is without end
+	n      int           // messages to publish; 0: no limit
 	drain  time.Duration // see Mandrill
-	stuck  int           // every nth restart hangs; 0 is none
+	stuck  int           // every nth restart hangs; 0: none
 	outage time.Duration // of the broker, after a second; -1 is for ever
 }
 
@@ -106,7 +106,7 @@ func run(ctx context.Context, args []string, w io.Writer) (err error) {
 	})
 }
 
-// newLog returns the log of the service. It has the time of day.
+// newLog returns the log of the service. Each line has the time of day.
 func newLog(out io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {

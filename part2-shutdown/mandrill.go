@@ -37,8 +37,8 @@ func (m *Mandrill) setDefaults() {
 }
 
 // Run handles messages until the queue is at its end or fails, or until ctx
-// ends. Then it stops in stages: see stop. It returns why the queue failed, if
-// it did, joined with what stop returns. It may be called once.
+// ends. Then it stops in stages: see stop. It returns the queue's error, if
+// any, joined with the one from stop. It may be called once.
 func (m *Mandrill) Run(ctx context.Context) error {
 	m.setDefaults()
 	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -57,8 +57,9 @@ func (m *Mandrill) Run(ctx context.Context) error {
 }
 
 // pull starts a handler for each message. It takes a slot first, because the
-// lease of a message is running by the time we have it. The handlers work in a
-// context of their own. It returns nil when the queue or ctx is at its end.
+// lease of a message is already running when we receive it. The handlers work
+// in a context of their own. It returns nil when the queue or ctx is at its
+// end.
 func (m *Mandrill) pull(
 	ctx, work context.Context, slots *semaphore.Weighted,
 ) error {
@@ -88,12 +89,12 @@ func (m *Mandrill) pull(
 	}
 }
 
-// handle saves the message and restarts its host, side by side, and returns
+// handle saves the message and restarts its host, concurrently, and returns
 // what is to become of the message. When it returns, its goroutines have ended.
-// It does not look at errors yet, except those of work that was cancelled: that
-// is part 3.
+// It does not look at errors yet, except those of work that was cancelled.
+// (Part 3 does.)
 func (m *Mandrill) handle(ctx context.Context, d *Delivery) outcome {
-	release := keepLease(ctx, d, m.lease*2/5, m.lease*9) // 800ms, 18s of 2s
+	release := keepLease(ctx, d, m.lease*2/5, m.lease*9) // lease 2s: 800ms, 18s
 	var saved, restarted error
 	var work sync.WaitGroup
 	work.Go(func() { saved = m.save(ctx, d.Message) })

@@ -18,8 +18,8 @@ import (
 var onlySeed = flag.Int("property.seed", -1, "try this seed only")
 
 // Whenever the signal comes, the service keeps its promises. Each seed draws a
-// scenario, the service plays it, and the promises are held against what the
-// service and the broker have noted. So that the promises are not kept by
+// scenario, the service plays it, and the promises are checked against what the
+// service and the broker have recorded. So that the promises are not kept by
 // scenarios in which nothing happens, each event must have happened at least
 // twenty times.
 func TestProperties(t *testing.T) {

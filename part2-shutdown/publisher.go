@@ -8,7 +8,7 @@ import (
 
 // publish publishes n messages, or goes on without end if n is 0. After each
 // message it sleeps for up to pause. It is the only publisher, so it closes the
-// queue when it returns. If ctx ends before, that is no failure: it returns
+// queue when it returns. If ctx ends first, that is not a failure: it returns
 // nil.
 func publish(
 	ctx context.Context, q queue, seed uint64, n int, pause time.Duration,
@@ -28,8 +28,9 @@ func publish(
 	return nil
 }
 
-// unlessStopped returns err, or nil if err says only that ctx has ended. What
-// an error is joined to may say more, so a joined error is returned as it is.
+// unlessStopped returns err, or nil if err says only that ctx has ended. The
+// errors it is joined with may say more, so a joined error is returned as it
+// is.
 func unlessStopped(ctx context.Context, err error) error {
 	var joined interface{ Unwrap() []error }
 	if ctx.Err() == nil || errors.As(err, &joined) {

@@ -7,7 +7,7 @@ import (
 )
 
 // receive blocks until there is a message, until the queue is at its end or
-// fails, or until ctx ends, and returns the cause then. The broker bounds the
+// fails, or until ctx ends: then it returns the cause. The broker bounds the
 // wait of each poll.
 func (m *Mandrill) receive(ctx context.Context) (*Delivery, error) {
 	wait := min(time.Second, m.lease/5)
@@ -22,8 +22,8 @@ func (m *Mandrill) receive(ctx context.Context) (*Delivery, error) {
 
 // poll asks the queue for a message, once. It is not cancelled when ctx ends,
 // because a message that the broker has handed out by then would be lost to
-// everybody until its lease ends. Its time-out is for a broker that does not
-// answer.
+// every consumer until its lease ends. Its time-out is for a broker that does
+// not answer.
 func (m *Mandrill) poll(
 	ctx context.Context, wait time.Duration,
 ) (*Delivery, error) {

@@ -13,7 +13,7 @@ import (
 )
 
 // The signal table: what Go does by default, and what our service does. Both
-// are the real program. The first is a run of deferOnly, which listens to
+// are the real program. The first is a run of deferOnly, which listens for
 // nothing.
 func TestSignalTable(t *testing.T) {
 	t.Parallel()

@@ -93,7 +93,7 @@ func assertAddsUp(t *testing.T, out string) {
 }
 
 // After the line that says so, a second signal ends the program at once,
-// whatever it is waiting for: fifty times of fifty.
+// whatever it is waiting for: fifty times out of fifty.
 func TestSecondSignal(t *testing.T) {
 	t.Parallel()
 	var all []*process
@@ -221,8 +221,8 @@ func TestStdoutForReal(t *testing.T) {
 	}
 }
 
-// A log without a reader holds up every goroutine that logs. The program is
-// back all the same when its budget is over, with status 1. (No bubble can show
+// A log without a reader holds up every goroutine that logs. The program still
+// exits when its budget is over, with status 1. (No bubble can show
 // it: all of them wait for the mutex of the log.)
 func TestLogBlocksForReal(t *testing.T) {
 	t.Parallel()

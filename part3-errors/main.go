@@ -48,7 +48,7 @@ func main() {
 	ctx := listen(newLog(os.Stdout))
 	err := run(ctx, os.Args[1:], os.Stdout)
 	if code := status(err); code != 0 {
-		// Not even a stderr that blocks keeps us here.
+		// Exit even if stderr blocks.
 		time.AfterFunc(time.Second, func() { os.Exit(code) })
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(code)
@@ -58,10 +58,10 @@ func main() {
 // A config holds the values of the flags.
 type config struct {
 	seed   uint64
-	n      int           // messages to publish; 0 is without end
+	n      int           // messages to publish; 0: no limit
 	drain  time.Duration // see Mandrill
 	giveUp time.Duration // see Mandrill
-	stuck  int           // every nth restart hangs; 0 is none
+	stuck  int           // every nth restart hangs; 0: none
 	outage time.Duration // of the broker, after a second; -1 is for ever
 }
 
@@ -112,7 +112,7 @@ func run(ctx context.Context, args []string, w io.Writer) (err error) {
 	})
 }
 
-// newLog returns the log of the service. It has the time of day.
+// newLog returns the log of the service. Each line has the time of day.
 func newLog(out io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {

@@ -63,14 +63,13 @@ func TestHelp(t *testing.T) {
 	assert.Contains(t, out.String(), "for TIME (default 1m0s)\n", "-give-up")
 }
 
-// A command says by its status whether the lesson kept its promise.
+// A command's status says whether the lesson kept its promise.
 func TestBrokenPromise(t *testing.T) {
 	assert.Equal(t, 1, status(errBroken))
 	assert.Equal(t, 1, status(errors.New("anything else")))
 }
 
-// The program, as another program starts it: it prints, and it ends when its
-// parent does.
+// When another program starts ours, ours prints, and ends when its parent does.
 func TestChildEndsWithItsParent(t *testing.T) {
 	c := start(t)
 	c.until(t, "msg=published")

@@ -51,7 +51,7 @@ func (m *Mandrill) setDefaults() {
 
 // Run handles messages until the queue is at its end, until the queue has
 // failed for too long, or until ctx ends. Then it stops in stages: see stop. It
-// returns why the queue failed, if it did, joined with what stop returns. It
+// returns the queue's error, if any, joined with the one from stop. It
 // may be called once.
 func (m *Mandrill) Run(ctx context.Context) error {
 	m.setDefaults()
@@ -71,8 +71,9 @@ func (m *Mandrill) Run(ctx context.Context) error {
 }
 
 // pull starts a handler for each message. It takes a slot first, because the
-// lease of a message is running by the time we have it. The handlers work in a
-// context of their own. It returns nil when the queue or ctx is at its end.
+// lease of a message is already running when we receive it. The handlers work
+// in a context of their own. It returns nil when the queue or ctx is at its
+// end.
 func (m *Mandrill) pull(
 	ctx, work context.Context, slots *semaphore.Weighted,
 ) error {

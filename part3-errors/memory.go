@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A broker is a queue in memory, so it also works in virtual time: the teaching
-// broker. It delivers a message again when its lease has ended.
+// A broker is a queue in memory, made for teaching. It also works in virtual
+// time. It delivers a message again when its lease has ended.
 //
 // It behaves like a broker across a network. It refuses a context that has
 // ended. If a call is cancelled while the answer is on its way, the answer is
@@ -86,7 +86,7 @@ func (b *broker) Close() {
 }
 
 // Receive implements queue. The queue is at its end when it is closed and every
-// message is settled, not before: a message in other hands may come back.
+// message is settled, not before: a message that a consumer has may come back.
 func (b *broker) Receive(
 	ctx context.Context, wait time.Duration,
 ) (d *Delivery, err error) {
@@ -194,8 +194,8 @@ func (b *broker) offer(h *holding) {
 	b.broadcast()
 }
 
-// next takes the oldest message that is ready. What was settled by a late ack
-// while it was ready is dropped here.
+// next takes the oldest message that is ready. It drops messages that a late
+// ack has settled while they were ready.
 func (b *broker) next() *holding {
 	for len(b.ready) > 0 {
 		h := b.ready[0]
@@ -233,7 +233,7 @@ func (b *broker) expire(h *holding, what string) {
 	b.offer(h)
 }
 
-// settle ends a message and its timer.
+// settle settles a message and stops its timer.
 func (b *broker) settle(h *holding, to state) {
 	if h.timer != nil {
 		h.timer.Stop()
@@ -241,7 +241,7 @@ func (b *broker) settle(h *holding, to state) {
 	b.move(h, to)
 }
 
-// broadcast wakes all that wait in until.
+// broadcast wakes every goroutine that is blocked in until.
 func (b *broker) broadcast() {
 	if b.changed != nil {
 		close(b.changed)

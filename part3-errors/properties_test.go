@@ -20,9 +20,9 @@ var onlySeed = flag.Int("property.seed", -1, "try this seed only")
 
 // Whatever goes wrong, and whenever the signal comes, the service keeps its
 // promises. Each seed draws a scenario, the service plays it, and the promises
-// are held against what the service and the broker have noted. So that the
-// promises are not kept by scenarios in which nothing happens, each event must
-// have happened at least twenty times.
+// are checked against what the service and the broker have recorded. Scenarios
+// in which nothing happens would keep every promise, so each event must have
+// happened at least twenty times.
 func TestProperties(t *testing.T) {
 	const seeds = 1000
 	happened := make(map[string]int)

@@ -33,7 +33,7 @@ func (m *Mandrill) takeSlot(
 }
 
 // receive blocks until there is a message, until the queue is at its end, or
-// until ctx ends, and returns the cause then. A queue that fails is asked again
+// until ctx ends: then it returns the cause. A queue that fails is asked again
 // after a pause, from 100ms up to 5s. When every poll has failed for as long as
 // giveUp says, receive returns the last error: a consumer that can't receive
 // should not look healthy.
@@ -71,9 +71,9 @@ func (m *Mandrill) receive(ctx context.Context) (*Delivery, error) {
 
 // poll asks the queue for a message, once. The broker bounds the wait. The poll
 // is not cancelled when ctx ends, because a message that the broker has handed
-// out by then would be lost to everybody until its lease ends. Its time-out is
-// for a broker that does not answer. A message whose lease is over by our clock
-// when it arrives is no answer either.
+// out by then would be lost to every consumer until its lease ends. Its
+// time-out is for a broker that does not answer. A message whose lease is over
+// by our clock when it arrives is no answer either.
 func (m *Mandrill) poll(
 	ctx context.Context, wait time.Duration,
 ) (d *Delivery, err error) {

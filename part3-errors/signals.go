@@ -17,7 +17,7 @@ import (
 func listen(log *slog.Logger) context.Context {
 	signals := []os.Signal{syscall.SIGTERM}
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGHUP} {
-		if !signal.Ignored(sig) { // under nohup HUP is, and should stay so
+		if !signal.Ignored(sig) { // nohup ignores HUP
 			signals = append(signals, sig)
 		}
 	}
@@ -34,8 +34,8 @@ func listen(log *slog.Logger) context.Context {
 // kernel and from the shell.
 const echo = 100 * time.Millisecond
 
-// relay waits for a signal and cancels, with the signal as the cause. After the
-// echo it calls stop, so that the next signal kills the process, and logs that.
+// relay waits for a signal and cancels, with the signal as the cause. 100ms
+// later it calls stop, so the next signal kills the process. Then it logs that.
 // If no signal comes, its goroutine lasts as long as the process.
 func relay(
 	log *slog.Logger, heard <-chan os.Signal,
@@ -48,7 +48,7 @@ func relay(
 }
 
 // errOverdue says that the service did not stop within its budget. Something
-// blocks that should not: a log whose reader has stopped reading, for example.
+// that should not block does: a log whose reader has stopped reading, say.
 var errOverdue = errors.New("still not stopped: exiting anyway")
 
 // inTime calls f and returns what it returns, unless it takes longer than the

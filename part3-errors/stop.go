@@ -19,21 +19,22 @@ type forcedError struct{}
 
 func (forcedError) Error() string { return errDrainDeadline.Error() }
 
-// ExitStatus is that of the README's table.
+// ExitStatus returns the status in the README's table.
 func (forcedError) ExitStatus() int { return 3 }
 
 // An abandonedError names the messages that we have lost track of: their
-// handlers ignored that they were cancelled, or the broker may not have
-// received the outcome.
+// handlers ignored the cancellation, or the broker may not have received the
+// outcome.
 type abandonedError struct{ ids []string }
 
 func (e *abandonedError) Error() string {
 	return "abandoned " + strings.Join(e.ids, ", ")
 }
 
-// stop ends the work in flight in two stages. First it lets the handlers
-// finish, as long as drain says. Then it cancels those that are left, with
-// a cause, and gives them the grace to return and give their messages back. A
+// stop ends the work in flight in two stages. First it waits for
+// the handlers, for drain at most. Then it cancels those that are left, with a
+// cause, and gives them grace, a duration, to return and give their messages
+// back. A
 // poll in progress holds a slot like a handler, but it is not cancelled: if the
 // broker takes longer to answer, stop waits for the puller as well. What is in
 // flight after that is abandoned, as an error that names the messages. If stop
