@@ -26,10 +26,10 @@ func (m *Mandrill) saveAndRestart(
 	return saved, restarted
 }
 
-// try does work once, contained. If our context has ended, whatever the
-// work returns counts as a consequence of that, because a library may report a
-// cancellation in words of its own. A permanent error and a panic stay what
-// they are.
+// try does the work once, and contains its panics. If our context has ended,
+// whatever the work returns counts as a consequence of that, because a library
+// may report a cancellation in words of its own. A permanent error and a panic
+// stay what they are.
 func (m *Mandrill) try(
 	ctx context.Context, d *Delivery, work workFunc,
 ) error {

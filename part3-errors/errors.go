@@ -18,7 +18,7 @@ var errTimedOut = errors.New("timed out")
 // if the work calls runtime.Goexit.
 var errNoResult = errors.New("it did not return")
 
-// A permanentError is a failure that a retry won't mend.
+// A permanentError is a failure that a retry won't fix.
 type permanentError struct{ error }
 
 func (e permanentError) Unwrap() error { return e.error }
@@ -59,9 +59,9 @@ func panicStack() (stack []string) {
 }
 
 // contain calls f and turns a panic of this goroutine into an error. Each
-// goroutine needs its own, because a panic unwinds one goroutine only, not the
-// one that started that. Nothing contains what Go calls a fatal error: two
-// goroutines that write one map, a stack overflow, or being out of memory.
+// goroutine needs its own, because a panic unwinds only its own goroutine, not
+// the one that started it. Nothing contains what Go calls a fatal error: two
+// goroutines that write to one map, a stack overflow, or being out of memory.
 func contain(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

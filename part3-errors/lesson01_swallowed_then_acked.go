@@ -42,8 +42,8 @@ func logTheErrors(
 	d.Ack(ctx)
 }
 
-// deferTheAck is the third mistake. The ack is deferred, so that no way out
-// forgets it, and every way out acks.
+// deferTheAck is the third mistake. The ack is deferred so that no return
+// forgets it. So every return acks.
 func deferTheAck(
 	ctx context.Context, log *slog.Logger, d *Delivery, save, restart workFunc,
 ) {
@@ -56,8 +56,8 @@ func deferTheAck(
 	}
 }
 
-// lookAtBoth is the fix. What became of the work decides what becomes of the
-// message. judge, which the service uses, does that.
+// lookAtBoth is the fix. The result of the work decides what becomes of the
+// message. judge, which the service uses, looks at it.
 func lookAtBoth(
 	ctx context.Context, log *slog.Logger, d *Delivery, save, restart workFunc,
 ) {

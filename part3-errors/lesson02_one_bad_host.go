@@ -16,8 +16,8 @@ import (
 )
 
 // onTheServicesGroup is the mistake. A group is right for the parts of a
-// service, which can't do without each other. A message can do without any
-// other, but in the group the first that fails cancels all.
+// service, which need each other. Messages don't, but in a group the first that
+// fails cancels the others.
 func onTheServicesGroup(
 	ctx context.Context, messages []Message, restart workFunc,
 ) error {
@@ -95,7 +95,7 @@ func fourHosts(
 
 var lesson02 = lesson{
 	number: 2, core: true, title: "one bad host stops the service",
-	watch:    "m1 and m3, which nothing is wrong with",
+	watch:    "m1 and m3: nothing is wrong with them",
 	mistakes: runs(fourHosts, onTheServicesGroup),
 	fix:      runs(fourHosts, errorsAreData),
 }

@@ -1,7 +1,7 @@
 // Lesson 3.3: the poison message.
 //
 // A message fails, is given back, and is delivered again. What if it fails
-// every time? What if it never gets as far as to fail?
+// every time? What if it never gets as far as failing?
 
 package main
 
@@ -13,15 +13,15 @@ import (
 	"time"
 )
 
-// nackAtOnce is the mistake. The message is delivered again as fast as the
-// broker can.
+// nackAtOnce is the mistake. The broker delivers the message again as fast as
+// it can.
 func nackAtOnce(ctx context.Context, d *Delivery, failures int, why error) {
 	d.Nack(ctx, 0)
 }
 
-// backOff is the fix. The pauses grow: the service's backoff draws them. After
-// five failures the message becomes a dead letter, with the reason, and waits
-// for an operator.
+// backOff is the fix. The pauses grow: the service's backoff computes them.
+// After five failures the message becomes a dead letter, with the reason, and
+// waits for an operator.
 func backOff(ctx context.Context, d *Delivery, failures int, why error) {
 	if failures == 5 {
 		d.DeadLetter(ctx, fmt.Errorf("failed %d times: %w", failures, why))
@@ -58,7 +58,7 @@ func oneContextEach(ctx context.Context, call func(context.Context) error) {
 	}
 }
 
-// countFailures is the third mistake. It counts what has failed. A message that
+// countFailures is the third mistake. It counts only failures. A message that
 // kills its process never fails: the process that would count it is gone.
 func countFailures(d *Delivery, failures int) (giveUp error) {
 	if failures >= 3 {
@@ -77,8 +77,7 @@ func boundDeliveries(d *Delivery, failures int) (giveUp error) {
 
 type failFunc func(ctx context.Context, d *Delivery, failures int, why error)
 
-// oneSecond watches for a second how a message fails. It takes 1ms to find that
-// out.
+// oneSecond watches a message fail for a second. Each failure takes 1ms.
 func oneSecond(ctx context.Context, s *scene, fail failFunc) verdict {
 	b := newBroker(slog.New(slog.DiscardHandler), time.Minute, 1)
 	s.broker = b

@@ -18,7 +18,7 @@ import (
 )
 
 // recoverInMain is the mistake: one recover at the top, for whatever happens
-// below. But a panic unwinds its own goroutine, and that does not end in main.
+// below. But a panic unwinds only its own goroutine, and never reaches main.
 func recoverInMain(log *slog.Logger, program func()) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -28,8 +28,8 @@ func recoverInMain(log *slog.Logger, program func()) {
 	program()
 }
 
-// recoverInCaller is the second mistake. recover stops a panic of its own
-// goroutine only. The goroutine that it has started is another one.
+// recoverInCaller is the second mistake. recover stops only a panic of its
+// own goroutine, and the work runs in another one.
 func recoverInCaller(work func()) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -43,7 +43,8 @@ func recoverInCaller(work func()) (err error) {
 }
 
 // recoverInHelper is the third mistake. It is in the right goroutine, but
-// recover works only in the deferred function itself, not in what that calls.
+// recover works only in the deferred function itself, not in a function that it
+// calls.
 func recoverInHelper(work func()) (err error) {
 	contained := func() {
 		if p := recover(); p != nil {
@@ -72,12 +73,12 @@ func trustWait(work func()) (err error) {
 }
 
 // trustContain is the fifth mistake: to think that contain, the fix below,
-// catches everything. What Go calls a fatal error is no panic.
+// catches everything. What Go calls a fatal error is not a panic.
 func trustContain(work func()) (err error) { return recoverInGoroutine(work) }
 
 // recoverInGoroutine is the fix: a boundary in every goroutine, at its top. The
-// service's contain is one. Its error has the stack, or we would never learn
-// where the panic was.
+// service's contain is one. Its error has the stack, because otherwise we
+// would never learn where the panic was.
 func recoverInGoroutine(work func()) (err error) {
 	var job sync.WaitGroup
 	job.Go(func() {
@@ -205,7 +206,7 @@ func share(n, of int) string {
 
 var lesson04 = lesson{
 	number: 4, core: true, title: "panics, and where recover works",
-	watch: "whether m1 is acked, which did nothing wrong",
+	watch: "whether m1, which did nothing wrong, is acked",
 	mistakes: slices.Concat(
 		inChild(child{verdict: countSurvivors},
 			runs(onePanicsInside, recoverInMain)),

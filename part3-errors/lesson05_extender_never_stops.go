@@ -14,7 +14,7 @@ import (
 
 // returnEarly is the mistake. The early return does not close done, so the
 // extender goes on, and the broker believes that the message is being worked
-// on. It does not receive the result of the restart, either.
+// on. Nor does returnEarly receive the result of the restart.
 func returnEarly(
 	ctx context.Context, d *Delivery, save, restart workFunc,
 ) {
@@ -50,8 +50,8 @@ func returnEarly(
 }
 
 // releaseAlways is the fix. saveAndRestart, which the service uses, waits for
-// both results, and it has deferred the release of the lease. Only when it has
-// returned is the message settled.
+// both results, and has deferred the release of the lease. The message is
+// settled after it has returned.
 func releaseAlways(
 	ctx context.Context, d *Delivery, save, restart workFunc,
 ) {

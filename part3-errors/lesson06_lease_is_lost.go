@@ -1,6 +1,6 @@
 // Lesson 3.6: the lease is lost.
 //
-// The broker takes no extension any more. So the lease ends while the handler
+// The broker no longer accepts extensions. So the lease ends while the handler
 // is still working, and the message is delivered again.
 
 package main
@@ -24,8 +24,8 @@ func workOn(ctx context.Context, d *Delivery, restart workFunc) {
 	d.Ack(ctx)
 }
 
-// letGoOfDone is the second mistake. It looks at the lease first, so work that
-// is done is done again.
+// letGoOfDone is the second mistake. It looks at the lease first, so finished
+// work is repeated.
 func letGoOfDone(ctx context.Context, d *Delivery, restart workFunc) {
 	leased, release := keepLease(ctx, quiet, d, time.Second)
 	err := restart(leased, d.Message)
@@ -47,16 +47,16 @@ func letGoForEver(ctx context.Context, d *Delivery, restart workFunc) {
 	err := restart(leased, d.Message)
 	release()
 	switch do, _ := judge(d.held(), nil, err); do {
-	case toAck: // done is done: one ack can do no harm
+	case toAck: // the work is finished: one ack can do no harm
 		d.Ack(ctx)
 	case toRetry:
 		d.Nack(ctx, time.Second)
 	}
 }
 
-// letGo is the fix for all three. The work ends with the lease, what is done is
-// acked once all the same, and the bound on deliveries ends the rest. keepLease
-// and judge are the service's.
+// letGo is the fix for all three. The work ends with the lease, finished work
+// is still acked, once, and a bound on deliveries ends the rest. keepLease and
+// judge are the service's.
 func letGo(ctx context.Context, d *Delivery, restart workFunc) {
 	if d.Attempt > 3 {
 		d.DeadLetter(ctx, errTooOften)
@@ -69,7 +69,8 @@ var errDenied = errors.New("access denied")
 
 type handleFunc func(ctx context.Context, d *Delivery, restart workFunc)
 
-// A loss says how restarts go when no lease of a second can be extended.
+// A loss says how restarts behave when a lease lasts a second and can't be
+// extended.
 type loss struct {
 	first, next time.Duration // how long the first one takes, and the others
 	stubborn    bool          // the first one ignores its context

@@ -68,7 +68,7 @@ func TestLesson06LeaseIsLost(t *testing.T) {
 			when: []time.Duration{1600 * ms, 2100 * ms},
 		},
 		{
-			name: "fix: done is done",
+			name: "fix: it acks what is done",
 			play: doneTooLate, handle: letGo,
 			want: []string{
 				"100ms: delivered #1",
@@ -78,7 +78,7 @@ func TestLesson06LeaseIsLost(t *testing.T) {
 			when: []time.Duration{1600 * ms},
 		},
 		{
-			name: "service: done is done",
+			name: "service: it acks what is done",
 			play: doneTooLate, handle: handleAsService,
 			want: []string{
 				"100ms: delivered #1",
@@ -103,7 +103,7 @@ func TestLesson06LeaseIsLost(t *testing.T) {
 			},
 		},
 		{
-			name: "fix: it is delivered three times",
+			name: "fix: it is worked on three times",
 			play: neverInTime, handle: letGo,
 			want: []string{
 				"100ms: delivered #1",
@@ -117,7 +117,7 @@ func TestLesson06LeaseIsLost(t *testing.T) {
 			},
 		},
 		{
-			name: "service: it is delivered three times",
+			name: "service: it is worked on three times",
 			play: neverInTime, handle: handleAsService,
 			want: []string{
 				"100ms: delivered #1",

@@ -1,7 +1,8 @@
 // Lesson 3.7: not our cancellation.
 //
 // A restart returns an error that says "context canceled". Are we being shut
-// down? Perhaps. There are other reasons, and there are other words.
+// down? Perhaps. The error may have other reasons, and a shutdown may be
+// reported in other words.
 
 package main
 
@@ -15,8 +16,8 @@ import (
 )
 
 // byTheError is the mistake. It asks the error whether we are being shut down.
-// Every cancel says the same, ours and that of others, and some libraries say
-// it in words of their own.
+// Every cancellation says the same, whether it is ours or not, and some
+// libraries say it in words of their own.
 func byTheError(ctx context.Context, d *Delivery, restart workFunc) outcome {
 	err := restart(ctx, d.Message)
 	switch {
@@ -29,9 +30,8 @@ func byTheError(ctx context.Context, d *Delivery, restart workFunc) outcome {
 }
 
 // byTheCause is the fix. try and judge, which the service uses, ask our own
-// context whether it has ended, and why. If it has not, the work has failed,
-// whatever it says. If it has, whatever the work says is a consequence, unless
-// a retry would not mend it.
+// context whether it has ended, and why. If it has not, any error is a failure.
+// If it has, any error counts as a consequence, unless it is permanent.
 func byTheCause(ctx context.Context, d *Delivery, restart workFunc) outcome {
 	m := &Mandrill{log: quiet}
 	err := m.try(ctx, d, restart)
@@ -60,8 +60,8 @@ func fails(err error) workFunc {
 }
 
 // joinsACall is work that asks where a rack is. Another caller has just asked
-// the same, so singleflight gives us the answer to that call. But that caller
-// goes away, and takes the call with it.
+// the same question, so singleflight gives us the answer to that call. But that
+// caller goes away, and takes the call with it.
 func joinsACall(ctx context.Context, _ Message) error {
 	var calls singleflight.Group
 	theirs, goAway := context.WithCancel(context.WithoutCancel(ctx))

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// logAndReturn is the mistake. It logs why the broker failed, and returns nil:
-// the error has been dealt with. The process lives on without a consumer.
+// logAndReturn is the mistake. It logs why the broker failed, and returns nil,
+// as if that had dealt with it. The process lives on without a consumer.
 func logAndReturn(
 	ctx context.Context, m *Mandrill, handle func(*Delivery),
 ) error {
@@ -46,7 +46,7 @@ func retryThenReturn(
 	}
 }
 
-// A heartbeat is a queue that remembers when it has answered last.
+// A heartbeat is a queue that remembers when it last answered.
 type heartbeat struct {
 	queue
 	last atomic.Int64 // Unix nanoseconds
@@ -64,7 +64,7 @@ func (h *heartbeat) Receive(
 }
 
 // ready reports whether a receive has succeeded within the last three seconds.
-// That the process answers a probe at all, so that it is alive, says less. (A
+// If the process answers a probe at all, it is alive, but that says less. (A
 // consumer whose slots are all busy does not receive either. A service should
 // count work in progress as a heartbeat, too.)
 func (h *heartbeat) ready() bool {

@@ -416,7 +416,7 @@ func TestMandrillHangs(t *testing.T) {
 }
 
 // When every slot is held by work that hangs, the service ends with status 1:
-// whoever supervises it can mend that, and the service can't.
+// the supervisor can fix that, and the service can't.
 func TestMandrillAllHang(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := newScene(t.Output(), 1)
@@ -1090,7 +1090,7 @@ func TestMandrillToldThatItIsLost(t *testing.T) {
 	}
 }
 
-// An extension that is under way when the work ends is called off. Settling
+// An extension that is under way when the work ends is cancelled. Settling
 // comes after it, and it has no line: it did not fail.
 func TestMandrillLateExtension(t *testing.T) {
 	for _, tt := range []struct {

@@ -22,8 +22,8 @@ const (
 var errTooOften = errors.New("delivered too often")
 
 // judge decides what becomes of a message, and says why. Work that is done is
-// acked even if its lease is lost: an ack can do no harm then, and may spare a
-// host its second restart.
+// acked even if its lease is lost: that does no harm with our broker, and may
+// spare a host its second restart.
 func judge(held bool, saved, restarted error) (do outcome, why error) {
 	why = errors.Join(saved, restarted)
 	switch {
@@ -44,10 +44,10 @@ func cutShort(err error) bool {
 	return err == nil || errors.Is(err, errDrainDeadline)
 }
 
-// backoff returns the pause after so many failures of a message. It begins with
-// first and doubles each time, up to a minute at most, less a share of up to a
-// half. The share is drawn from the seed, so that messages that failed together
-// don't come back together.
+// backoff returns the pause after that many failures of a message. The pause
+// begins with first and doubles each time, up to a minute. Then a random part
+// of it is taken off, at most half. It is drawn from the seed and the message,
+// so messages that failed together don't come back together.
 func backoff(
 	seed uint64, msg Message, first time.Duration, failures int,
 ) time.Duration {

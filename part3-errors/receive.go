@@ -50,7 +50,7 @@ func (m *Mandrill) receive(ctx context.Context) (*Delivery, error) {
 			return nil, err
 		case errors.Is(err, errNothing):
 			failures = 0
-			sleep(ctx, time.Until(asked.Add(wait))) // if it did not wait
+			sleep(ctx, time.Until(asked.Add(wait))) // if it came early
 			continue
 		}
 		logPanic(m.log, err)
