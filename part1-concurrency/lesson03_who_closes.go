@@ -23,10 +23,10 @@ func eachCloses(queue chan<- Message, publishers []publishFunc) {
 	}
 }
 
-// nobodyCloses is the second mistake. The publishers end, and the consumer
+// neverCloses is the second mistake. The publishers end, and the consumer
 // waits for a message that will never come. As long as anything else in the
 // service is still running, it waits for ever.
-func nobodyCloses(queue chan<- Message, publishers []publishFunc) {
+func neverCloses(queue chan<- Message, publishers []publishFunc) {
 	for _, publish := range publishers {
 		go publish(queue)
 	}
@@ -104,6 +104,6 @@ var lesson03 = lesson{
 	mistakes: append(
 		inChild(child{}, runs(twoPublishers, eachCloses)),
 		inChild(child{hangs: true},
-			runs(twoPublishers, nobodyCloses, waitThenRange))...),
+			runs(twoPublishers, neverCloses, waitThenRange))...),
 	fix: runs(twoPublishers, closeAfterAll),
 }

@@ -45,7 +45,7 @@ func TestLesson03WhoCloses(t *testing.T) {
 
 // If no publisher closes, the consumer waits for ever. Where the close waits
 // for the publishers in the consumer's goroutine, all wait for each other.
-func TestLesson03NobodyCloses(t *testing.T) {
+func TestLesson03NeverCloses(t *testing.T) {
 	tests := []struct {
 		name       string
 		publishAll publishAllFunc
@@ -54,7 +54,7 @@ func TestLesson03NobodyCloses(t *testing.T) {
 	}{
 		{
 			name:       "mistake: no publisher closes",
-			publishAll: nobodyCloses,
+			publishAll: neverCloses,
 			want:       "not ended",
 			wantLeft:   map[string]int{"chan receive in twoPublishers": 1},
 		},
