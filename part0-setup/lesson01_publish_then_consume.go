@@ -71,6 +71,8 @@ func closeAtTheEnd(
 	consumers.Wait()
 }
 
+// A passFunc passes the messages through the queue and has each of them
+// handled. It blocks until that is done.
 type passFunc func(
 	queue chan Message, messages []Message, handle func(Message))
 

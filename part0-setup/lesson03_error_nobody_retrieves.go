@@ -25,11 +25,15 @@ func goBoth(
 
 // The fix is runBoth, in main.go: the service runs its two parts with it.
 
+// A runFunc runs a publisher and a consumer. It blocks until they have ended,
+// or until ctx has.
 type runFunc func(
 	ctx context.Context, publish, consume func(context.Context) error) error
 
 var (
+	// errNoSuchHost is what the fourth message fails with.
 	errNoSuchHost = errors.New("no such host")
+	// errSeenEnough is the cause when the scene ends.
 	errSeenEnough = errors.New("seen enough")
 )
 
@@ -41,6 +45,7 @@ func failAtFour(ctx context.Context, s *scene, run runFunc) verdict {
 	return failAtFourIn(ctx, s, run, watch)
 }
 
+// failAtFourIn watches it for as long as watch says.
 func failAtFourIn(
 	ctx context.Context, s *scene, run runFunc, watch time.Duration,
 ) verdict {

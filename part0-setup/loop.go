@@ -15,6 +15,7 @@ type loop struct {
 	stopped bool
 }
 
+// A timer is a call that is due later.
 type timer struct {
 	at   time.Time
 	call func()

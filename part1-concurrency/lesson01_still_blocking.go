@@ -36,6 +36,8 @@ func consumeConcurrently(
 	}
 }
 
+// A consumeFunc restarts the host of each message in the queue. It blocks until
+// the queue is closed and empty.
 type consumeFunc func(context.Context, <-chan Message, workFunc)
 
 // restartFive has a consumer restart five hosts that take a second each.

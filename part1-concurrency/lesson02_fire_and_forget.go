@@ -56,8 +56,10 @@ func answerBuffered(call func() string) <-chan string {
 	return result
 }
 
+// A sendFunc sends a message to a queue, or returns why it did not.
 type sendFunc func(context.Context, chan<- Message, Message) error
 
+// errConsumerGone is the cause when the consumer has left.
 var errConsumerGone = errors.New("the consumer has gone")
 
 // publishHundred has a publisher send a hundred messages to a queue with room
@@ -103,6 +105,8 @@ func publishHundred(ctx context.Context, s *scene, send sendFunc) verdict {
 	}
 }
 
+// An answerFunc makes a call in a goroutine and returns where its result
+// arrives.
 type answerFunc func(call func() string) <-chan string
 
 // tenTimeOuts asks a host ten times whether it is up. The host takes 150ms to

@@ -56,6 +56,7 @@ func closeAfterAll(queue chan<- Message, publishers []publishFunc) {
 	}()
 }
 
+// A publishAllFunc starts the publishers. It decides who closes the queue.
 type publishAllFunc func(queue chan<- Message, publishers []publishFunc)
 
 // A publishFunc sends all its messages and returns.

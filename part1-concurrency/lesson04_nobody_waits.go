@@ -45,6 +45,7 @@ func oneAfterTheOther(
 	d.Ack(ctx)
 }
 
+// A handleBothFunc saves a message, restarts its host, and acks it.
 type handleBothFunc func(
 	ctx context.Context, d *Delivery, save, restart workFunc)
 
@@ -57,6 +58,7 @@ func saveAndRestart(
 		700*time.Millisecond, 500*time.Millisecond)
 }
 
+// saveAndRestartIn has the save and the restart take that long.
 func saveAndRestartIn(
 	ctx context.Context, s *scene, handle handleBothFunc,
 	save, restart time.Duration,

@@ -72,6 +72,8 @@ func workersByHost(queue <-chan Message, handle func(Message)) {
 	}
 }
 
+// A dispatchFunc has each message of the queue handled. It blocks until the
+// queue is closed and every handler has ended.
 type dispatchFunc func(queue <-chan Message, handle func(Message))
 
 // sameHostTwice has three requests handled. A look takes 300ms, a restart

@@ -30,6 +30,7 @@ func workUnderLease(ctx context.Context, d *Delivery, restart workFunc) {
 	d.Ack(ctx)
 }
 
+// A handleFunc restarts the host of a delivery and settles it.
 type handleFunc func(ctx context.Context, d *Delivery, restart workFunc)
 
 // slowHost publishes one message, for a host that takes three seconds, to a

@@ -89,6 +89,7 @@ func handleOne(ctx context.Context, s *scene, handle handleFunc) verdict {
 	}
 }
 
+// errNoSuchHost is what the restart fails with.
 var errNoSuchHost = errors.New("no such host")
 
 // failOne has a handler restart a host that does not exist. The scene recovers

@@ -113,6 +113,8 @@ func limitedGroup(ctx context.Context, b *broker, restart workFunc) {
 	}
 }
 
+// A pullFunc restarts the host of every message that the broker has. It blocks
+// until all of them are settled.
 type pullFunc func(ctx context.Context, b *broker, restart workFunc)
 
 // pullThousand has a consumer handle a thousand messages. A restart takes 21ms

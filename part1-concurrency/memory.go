@@ -38,11 +38,11 @@ type broker struct {
 type state int
 
 const (
-	undelivered  state = iota
-	waiting            // to be delivered again
-	leased             // in the hands of a consumer
-	acked              // settled: done
-	deadLettered       // settled: it cannot be done
+	undelivered  state = iota // not delivered yet
+	waiting                   // to be delivered again
+	leased                    // lent to a consumer
+	acked                     // settled: done
+	deadLettered              // settled: it cannot be done
 )
 
 // A holding is what the broker knows of a message. Its lock guards it.

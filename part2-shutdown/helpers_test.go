@@ -153,6 +153,7 @@ func (v *replicaVerbs) cutOff(ctx context.Context) error {
 	return nil
 }
 
+// Extend implements verbs, unless the replica is cut off.
 func (v *replicaVerbs) Extend(ctx context.Context) error {
 	if err := v.cutOff(ctx); err != nil {
 		return err
@@ -160,6 +161,7 @@ func (v *replicaVerbs) Extend(ctx context.Context) error {
 	return v.verbs.Extend(ctx)
 }
 
+// Ack implements verbs, unless the replica is cut off.
 func (v *replicaVerbs) Ack(ctx context.Context) error {
 	if err := v.cutOff(ctx); err != nil {
 		return err
@@ -167,6 +169,7 @@ func (v *replicaVerbs) Ack(ctx context.Context) error {
 	return v.verbs.Ack(ctx)
 }
 
+// Nack implements verbs, unless the replica is cut off.
 func (v *replicaVerbs) Nack(ctx context.Context, delay time.Duration) error {
 	if err := v.cutOff(ctx); err != nil {
 		return err
@@ -174,6 +177,7 @@ func (v *replicaVerbs) Nack(ctx context.Context, delay time.Duration) error {
 	return v.verbs.Nack(ctx, delay)
 }
 
+// DeadLetter implements verbs, unless the replica is cut off.
 func (v *replicaVerbs) DeadLetter(ctx context.Context, reason error) error {
 	if err := v.cutOff(ctx); err != nil {
 		return err

@@ -182,6 +182,7 @@ func (s *scene) count(what string) int {
 // A usageError says what is wrong with the arguments, and what would be right.
 type usageError string
 
+// Error implements error.
 func (e usageError) Error() string { return string(e) }
 
 // ExitStatus returns the status in the README's table.

@@ -46,10 +46,14 @@ func everyStep(ctx context.Context, steps []func() error) error {
 	return errors.Join(errs...)
 }
 
+// A shutDownFunc takes the steps of a shutdown, in order, and returns its
+// error.
 type shutDownFunc func(ctx context.Context, steps []func() error) error
 
 var (
-	errStopped  = errors.New("terminated signal received")
+	// errStopped is the cause when a scene is stopped.
+	errStopped = errors.New("terminated signal received")
+	// errDiskFull is what the flush fails with.
 	errDiskFull = errors.New("flush: disk full")
 )
 
@@ -60,6 +64,7 @@ func threeSteps(
 	return stepsWith(ctx, s, shutDown, errDiskFull, nil)
 }
 
+// stepsWith has the flush and the close of the database return these errors.
 func stepsWith(
 	ctx context.Context, s *scene, shutDown shutDownFunc,
 	flush, closing error,

@@ -75,6 +75,8 @@ func askFirst(ctx context.Context, queue <-chan Message) (taken bool) {
 	}
 }
 
+// A consumeFunc restarts the hosts of messages until ctx ends and its work has
+// ended.
 type consumeFunc func(ctx context.Context, b *broker, restart workFunc)
 
 // threeInFlight stops a consumer that is one second into three restarts of
@@ -105,6 +107,8 @@ func threeInFlight(
 	}
 }
 
+// A takeFunc receives a message from a queue, unless ctx has ended. It reports
+// whether it has taken one.
 type takeFunc func(ctx context.Context, queue <-chan Message) (taken bool)
 
 // share marks a figure that differs from run to run.

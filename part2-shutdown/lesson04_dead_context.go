@@ -32,6 +32,7 @@ func settleWithItsOwn(
 	return verb(ctx)
 }
 
+// A settleFunc calls a verb when the context of the work has ended.
 type settleFunc func(
 	ctx context.Context, verb func(context.Context) error) error
 

@@ -34,8 +34,10 @@ func openThenWait(db *database, start func(handlers *sync.WaitGroup)) {
 	start(&handlers)
 }
 
+// A databaseFunc opens the database, starts its users and closes it.
 type databaseFunc func(db *database, start func(handlers *sync.WaitGroup))
 
+// errDatabaseClosed is returned by a save that ends after the close.
 var errDatabaseClosed = errors.New("database closed")
 
 // A database can be used while it is open.
@@ -46,9 +48,13 @@ type database struct {
 	saved int
 }
 
-func (db *database) Open()  { db.set(true, "database opened") }
+// Open opens the database.
+func (db *database) Open() { db.set(true, "database opened") }
+
+// Close closes the database. A save in progress fails then.
 func (db *database) Close() { db.set(false, "database closed") }
 
+// set opens or closes the database, and logs what.
 func (db *database) set(open bool, what string) {
 	db.mu.Lock()
 	defer db.mu.Unlock()

@@ -27,6 +27,7 @@ func waitForAll(
 
 // The fix is Mandrill.stop, in stop.go, as the service calls it.
 
+// A stopFunc waits for the work in flight to end. See stop for its arguments.
 type stopFunc func(
 	m *Mandrill, ctx context.Context, failed *error,
 	slots *semaphore.Weighted, cancel context.CancelCauseFunc,

@@ -50,8 +50,10 @@ func shieldAndWait(ctx context.Context, write workFunc, msg Message) error {
 	}
 }
 
+// An auditFunc writes an audit record for a message, and returns when ctx ends.
 type auditFunc func(ctx context.Context, write workFunc, msg Message) error
 
+// errNotWritten is returned if the record is not written in time.
 var errNotWritten = errors.New("audit record not written")
 
 // stopInMidWrite is a whole program. It is stopped after 200ms, in the middle
@@ -68,6 +70,8 @@ func stopInMidWrite(
 	return verdict{}
 }
 
+// auditFor stops an audit after 200ms. The write takes that long, and returns
+// fails.
 func auditFor(
 	ctx context.Context, s *scene, audit auditFunc,
 	takes time.Duration, fails error,

@@ -30,6 +30,7 @@ func withinThePatience(patience time.Duration) (drain, grace time.Duration) {
 	return patience / 2, patience / 6
 }
 
+// A stagesFunc divides the patience of a supervisor among the stages.
 type stagesFunc func(patience time.Duration) (drain, grace time.Duration)
 
 // patience is how long a service has, from TERM to KILL.

@@ -17,6 +17,7 @@ var errDrainDeadline = errors.New("drain deadline passed")
 // Every message is accounted for.
 type forcedError struct{}
 
+// Error implements error.
 func (forcedError) Error() string { return errDrainDeadline.Error() }
 
 // ExitStatus returns the status in the README's table.
@@ -27,6 +28,7 @@ func (forcedError) ExitStatus() int { return 3 }
 // outcome.
 type abandonedError struct{ ids []string }
 
+// Error implements error.
 func (e *abandonedError) Error() string {
 	return "abandoned " + strings.Join(e.ids, ", ")
 }

@@ -21,6 +21,7 @@ var errNoResult = errors.New("it did not return")
 // A permanentError is a failure that a retry won't fix.
 type permanentError struct{ error }
 
+// Unwrap returns the error that is permanent.
 func (e permanentError) Unwrap() error { return e.error }
 
 // isPermanent reports whether a permanentError is in err.
@@ -35,6 +36,7 @@ type panicError struct {
 	stack []string // the calls that led to it, the innermost first
 }
 
+// Error implements error.
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
 // panicStack returns the calls between a panic and its contain, in a deferred

@@ -172,6 +172,7 @@ func (v *replicaVerbs) cutOff(ctx context.Context) error {
 	return nil
 }
 
+// Extend implements verbs, unless the replica is cut off.
 func (v *replicaVerbs) Extend(ctx context.Context) error {
 	if err := v.cutOff(ctx); err != nil {
 		return err
@@ -179,6 +180,7 @@ func (v *replicaVerbs) Extend(ctx context.Context) error {
 	return v.verbs.Extend(ctx)
 }
 
+// Ack implements verbs, unless the replica is cut off.
 func (v *replicaVerbs) Ack(ctx context.Context) error {
 	if err := v.cutOff(ctx); err != nil {
 		return err
@@ -186,6 +188,7 @@ func (v *replicaVerbs) Ack(ctx context.Context) error {
 	return v.verbs.Ack(ctx)
 }
 
+// Nack implements verbs, unless the replica is cut off.
 func (v *replicaVerbs) Nack(ctx context.Context, delay time.Duration) error {
 	if err := v.cutOff(ctx); err != nil {
 		return err
@@ -193,6 +196,7 @@ func (v *replicaVerbs) Nack(ctx context.Context, delay time.Duration) error {
 	return v.verbs.Nack(ctx, delay)
 }
 
+// DeadLetter implements verbs, unless the replica is cut off.
 func (v *replicaVerbs) DeadLetter(ctx context.Context, reason error) error {
 	if err := v.cutOff(ctx); err != nil {
 		return err
@@ -203,8 +207,10 @@ func (v *replicaVerbs) DeadLetter(ctx context.Context, reason error) error {
 // A countFunc is a counter that fails or panics as a test wants it to.
 type countFunc func() (int, error)
 
+// add implements counter.
 func (f countFunc) add(context.Context, string) (int, error) { return f() }
 
+// forget implements counter.
 func (f countFunc) forget(context.Context, string) error {
 	_, err := f()
 	return err

@@ -73,9 +73,11 @@ func lookAtBoth(
 	}
 }
 
+// A handleLogged saves a message, restarts its host and settles it.
 type handleLogged func(ctx context.Context, log *slog.Logger, d *Delivery,
 	save, restart workFunc)
 
+// errDatabaseGone is what a save fails with.
 var errDatabaseGone = errors.New("database gone")
 
 // fourCases handles four messages. Saving m2 fails, restarting the host of m3

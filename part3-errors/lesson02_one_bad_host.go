@@ -47,6 +47,7 @@ func errorsAreData(
 	return errors.Join(errs...)
 }
 
+// A restartFunc restarts the hosts of all messages and returns what failed.
 type restartFunc func(
 	ctx context.Context, messages []Message, restart workFunc) error
 

@@ -75,6 +75,8 @@ func boundDeliveries(d *Delivery, failures int) (giveUp error) {
 	return countFailures(d, failures)
 }
 
+// A failFunc settles a delivery that has failed, for that reason. failures
+// counts this one.
 type failFunc func(ctx context.Context, d *Delivery, failures int, why error)
 
 // oneSecond watches a message fail for a second. Each failure takes 1ms.
@@ -104,6 +106,7 @@ func oneSecond(ctx context.Context, s *scene, fail failFunc) verdict {
 	}
 }
 
+// A tryFunc makes a call, three times at most, until it succeeds.
 type tryFunc func(ctx context.Context, call func(context.Context) error)
 
 // hangsTwice calls a host that hangs for two calls, and answers the third after
@@ -131,9 +134,10 @@ func hangsTwice(ctx context.Context, s *scene, try tryFunc) verdict {
 	}
 }
 
+// A giveUpFunc returns why a delivery should not be worked on, or nil.
 type giveUpFunc func(d *Delivery, failures int) (giveUp error)
 
-// killsItsProcess watches for three seconds what becomes of a message that
+// killsItsProcess watches for 2.75 seconds what becomes of a message that
 // kills whichever process has it. Each time its lease, of 500ms, ends first.
 func killsItsProcess(
 	ctx context.Context, s *scene, giveUp giveUpFunc,

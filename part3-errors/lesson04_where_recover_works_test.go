@@ -95,4 +95,5 @@ func TestLesson04Stack(t *testing.T) {
 	assert.NoError(t, recoverInGoroutine(func() {}))
 }
 
+// panics does what its name says.
 func panics() { panic("on purpose") }

@@ -70,6 +70,7 @@ func releaseAlways(
 // quiet is the log of a lesson that shows what the broker says.
 var quiet = slog.New(slog.DiscardHandler)
 
+// A handleBothFunc saves a message, restarts its host, and settles it.
 type handleBothFunc func(
 	ctx context.Context, d *Delivery, save, restart workFunc)
 
@@ -97,6 +98,7 @@ func saveFailsIn(
 		}, s.work("restarted", time.Second), watch)
 }
 
+// handleWatched has a handler save and restart, and watches for that long.
 func handleWatched(
 	ctx context.Context, s *scene, handle handleBothFunc,
 	save, restart workFunc, watch time.Duration,

@@ -65,8 +65,10 @@ func letGo(ctx context.Context, d *Delivery, restart workFunc) {
 	letGoForEver(ctx, d, restart)
 }
 
+// errDenied is how the broker refuses an extension.
 var errDenied = errors.New("access denied")
 
+// A handleFunc restarts the host of a delivery and settles it, or lets it go.
 type handleFunc func(ctx context.Context, d *Delivery, restart workFunc)
 
 // A loss says how restarts behave when a lease lasts a second and can't be

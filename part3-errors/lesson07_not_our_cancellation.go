@@ -40,6 +40,8 @@ func byTheCause(ctx context.Context, d *Delivery, restart workFunc) outcome {
 	return do
 }
 
+// A classifyFunc restarts the host of a delivery and returns what is to become
+// of it.
 type classifyFunc func(
 	ctx context.Context, d *Delivery, restart workFunc) outcome
 
@@ -76,6 +78,7 @@ func joinsACall(ctx context.Context, _ Message) error {
 	return err
 }
 
+// waysToEnd are the eight ways, in the order of the README.
 var waysToEnd = []wayToEnd{
 	{"restarted", nil, fails(nil), toAck},
 	{"refused", nil, fails(errRefused), toRetry},

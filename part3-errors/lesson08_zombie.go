@@ -71,8 +71,10 @@ func (h *heartbeat) ready() bool {
 	return time.Since(time.Unix(0, h.last.Load())) < 3*time.Second
 }
 
+// errSeenEnough is the cause when the scene ends.
 var errSeenEnough = errors.New("seen enough")
 
+// A consumeFunc has each delivery handled, until ctx ends or it gives up.
 type consumeFunc func(
 	ctx context.Context, m *Mandrill, handle func(*Delivery)) error
 
@@ -84,6 +86,8 @@ func brokerFails(ctx context.Context, s *scene, consume consumeFunc) verdict {
 	return brokerFailsFor(ctx, s, consume, time.Hour, watch)
 }
 
+// brokerFailsFor has the broker fail for outage, after a second, and watches
+// for as long as watch says.
 func brokerFailsFor(
 	ctx context.Context, s *scene, consume consumeFunc,
 	outage, watch time.Duration,

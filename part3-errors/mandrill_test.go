@@ -1378,10 +1378,13 @@ type queueFunc func(
 	ctx context.Context, wait time.Duration,
 ) (*Delivery, error)
 
+// Publish implements queue.
 func (f queueFunc) Publish(context.Context, Message) error { return nil }
 
+// Close implements queue.
 func (f queueFunc) Close() {}
 
+// Receive implements queue.
 func (f queueFunc) Receive(
 	ctx context.Context, wait time.Duration,
 ) (*Delivery, error) {

@@ -266,6 +266,7 @@ func TestTry(t *testing.T) {
 // A typedNil is an error whose methods panic if it is nil.
 type typedNil struct{ text string }
 
+// Error implements error.
 func (e *typedNil) Error() string { return e.text }
 
 // A dead letter has all reasons, in one line.

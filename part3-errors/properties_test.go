@@ -165,6 +165,7 @@ type played struct {
 	happened  map[string]int
 }
 
+// note counts something that has happened.
 func (r *played) note(what string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -310,7 +311,7 @@ func (r *played) names() []string {
 	return nil
 }
 
-// lost returns how many events of that kind there were.
+// count returns how many events of that kind there were.
 func (r *played) count(what string) (n int) {
 	for _, e := range r.events {
 		if e.What == what {
