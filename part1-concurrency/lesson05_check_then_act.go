@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// allAtOnce is the mistake. handle, below, looks and then restarts. Two
-// messages for one host are handled at the same time: both look, both see
-// nothing, and both restart. What they look at is guarded by a mutex, and that
+// allAtOnce is the mistake. handle looks and then restarts. Two messages for
+// one host are handled at the same time: both look, both see nothing, and both
+// restart. What they look at is guarded by a mutex, and that
 // does not help: the look and the restart have to be one step.
 func allAtOnce(queue <-chan Message, handle func(Message)) {
 	var handlers sync.WaitGroup
@@ -26,9 +26,9 @@ func allAtOnce(queue <-chan Message, handle func(Message)) {
 }
 
 // lockPerHost is the fix. A handler locks its host for both steps, so the next
-// handler for that host looks when the first has restarted it. Handlers for
-// other hosts don't wait. (A channel with room for one value is a lock: to send
-// is to lock. The README says why it is not a mutex.)
+// handler for that host looks only after the first has restarted it. Handlers
+// for other hosts don't wait. (A channel with room for one value is a lock: to
+// send is to lock. The README says why it is not a mutex.)
 func lockPerHost(queue <-chan Message, handle func(Message)) {
 	var handlers sync.WaitGroup
 	defer handlers.Wait()

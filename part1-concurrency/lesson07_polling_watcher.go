@@ -59,9 +59,9 @@ func closeDoneTwice(ctx context.Context, d *Delivery, restart workFunc) {
 	d.Ack(ctx)
 }
 
-// ackWhenDone is the fix. keepLease has the select, and the handler may call
-// release on every way out. The handler also acks, because it knows how the
-// work has ended.
+// ackWhenDone is the fix. keepLease has the select, and release may be called
+// twice, so the handler can call it on every way out. The handler also acks,
+// because it knows how the work has ended.
 func ackWhenDone(ctx context.Context, d *Delivery, restart workFunc) {
 	release := keepLease(ctx, d, 2*time.Second, time.Minute)
 	err := restart(ctx, d.Message)

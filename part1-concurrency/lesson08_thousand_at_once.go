@@ -94,8 +94,8 @@ func eightWorkers(ctx context.Context, b *broker, restart workFunc) {
 	}
 }
 
-// limitedGroup is almost as good. Go blocks while eight handlers run, and by
-// then we have a ninth message.
+// limitedGroup is almost as good. handlers.Go blocks while eight handlers run,
+// and by then we have a ninth message.
 func limitedGroup(ctx context.Context, b *broker, restart workFunc) {
 	var handlers errgroup.Group
 	handlers.SetLimit(8)

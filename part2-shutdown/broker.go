@@ -38,7 +38,7 @@ type queue interface {
 // limited time, the lease, and then delivers it again.
 type Delivery struct {
 	Message
-	Attempt int       // how often the broker has delivered the message
+	Attempt int       // how many times the broker has delivered the message
 	Asked   time.Time // when we asked for it: the lease began no earlier
 	verbs
 }

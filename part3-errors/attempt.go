@@ -27,8 +27,8 @@ func (m *Mandrill) saveAndRestart(
 }
 
 // try does the work once, and contains its panics. If our context has ended,
-// whatever the work returns counts as a consequence of that, because a library
-// may report a cancellation in words of its own. A permanent error and a panic
+// any error counts as a consequence of that, because a library may report a
+// cancellation in words of its own. A permanent error and a panic
 // stay what they are.
 func (m *Mandrill) try(
 	ctx context.Context, d *Delivery, work workFunc,

@@ -43,7 +43,8 @@ func oneContextForAll(ctx context.Context, call func(context.Context) error) {
 	}
 }
 
-// oneContextEach is its fix. An attempt that hangs costs only itself.
+// oneContextEach is the fix for oneContextForAll. An attempt that hangs costs
+// only itself.
 func oneContextEach(ctx context.Context, call func(context.Context) error) {
 	attempt := func() error {
 		ctx, cancel := context.WithTimeoutCause(
@@ -67,7 +68,8 @@ func countFailures(d *Delivery, failures int) (giveUp error) {
 	return nil
 }
 
-// boundDeliveries is its fix. The broker counts deliveries, and outlives us.
+// boundDeliveries is the fix for countFailures. The broker counts deliveries,
+// and outlives us.
 func boundDeliveries(d *Delivery, failures int) (giveUp error) {
 	if d.Attempt > 3 {
 		return errTooOften
