@@ -80,9 +80,9 @@ func stepsWith(
 		}
 	}
 	err := shutDown(ctx, []func() error{
-		step("consumer ended", context.Cause(ctx)),
-		step("metrics flushed", flush),
-		step("database closed", closing),
+		step("wait for the consumer", context.Cause(ctx)),
+		step("flush the metrics", flush),
+		step("close the database", closing),
 	})
 	text := "<nil>"
 	if err != nil {

@@ -28,7 +28,7 @@ func TestLesson02HalfWay(t *testing.T) {
 			want:      "1 of 3 steps, returned: terminated signal received",
 			wantGood:  "1 of 3 steps, returned: terminated signal received",
 			wantWorst: "1 of 3 steps, returned: terminated signal received",
-			wantSteps: []string{`msg="consumer`},
+			wantSteps: []string{`msg="wait`},
 		},
 		{
 			name:      "mistake: the expected error hides the others",
@@ -37,7 +37,7 @@ func TestLesson02HalfWay(t *testing.T) {
 			wantGood:  "3 of 3 steps, returned: terminated signal received",
 			wantWorst: "3 of 3 steps, returned: terminated signal received",
 			wantSteps: []string{
-				`msg="consumer`, `msg="metrics`, `msg="database`,
+				`msg="wait`, `msg="flush`, `msg="close`,
 			},
 		},
 		{
@@ -48,7 +48,7 @@ func TestLesson02HalfWay(t *testing.T) {
 			wantWorst: "3 of 3 steps, returned: flush: disk full, " +
 				"close: no answer",
 			wantSteps: []string{
-				`msg="consumer`, `msg="metrics`, `msg="database`,
+				`msg="wait`, `msg="flush`, `msg="close`,
 			},
 		},
 	}

@@ -20,7 +20,7 @@ func TestLesson07SecondCtrlC(t *testing.T) {
 		name  string
 		side  string
 		run   int
-		tries int // of as many runs as it has
+		tries int // batches of runs
 		want  string
 	}{
 		{

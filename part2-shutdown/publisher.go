@@ -28,9 +28,9 @@ func publish(
 	return nil
 }
 
-// unlessStopped returns err, or nil if err says only that ctx has ended. The
-// errors it is joined with may say more, so a joined error is returned as it
-// is.
+// unlessStopped returns err, or nil if err says only that ctx has ended. If
+// err is several errors joined, one of them may say more, so it is returned as
+// it is.
 func unlessStopped(ctx context.Context, err error) error {
 	var joined interface{ Unwrap() []error }
 	if ctx.Err() == nil || errors.As(err, &joined) {

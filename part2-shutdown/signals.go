@@ -17,7 +17,7 @@ import (
 func listen(log *slog.Logger) context.Context {
 	signals := []os.Signal{syscall.SIGTERM}
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGHUP} {
-		if !signal.Ignored(sig) { // nohup ignores HUP
+		if !signal.Ignored(sig) { // as under nohup, or with & in a script
 			signals = append(signals, sig)
 		}
 	}

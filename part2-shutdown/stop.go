@@ -33,14 +33,13 @@ func (e *abandonedError) Error() string {
 	return "abandoned " + strings.Join(e.ids, ", ")
 }
 
-// stop ends the work in flight in two stages. First it waits for
-// the handlers, for drain at most. Then it cancels those that are left, with a
-// cause, and gives them grace, a duration, to return and give their messages
-// back. A
-// poll in progress holds a slot like a handler, but it is not cancelled: if the
-// broker takes longer to answer, stop waits for the puller as well. What is in
-// flight after that is abandoned, as an error that names the messages. If stop
-// returns anything else, every message is accounted for.
+// stop ends the work in flight in two stages. First it waits for the handlers,
+// for drain at most. Then it cancels those that are left, with a cause, and
+// waits for grace at most, so that they can give their messages back. A poll in
+// progress holds a slot like a handler, but it is not cancelled: if the broker
+// takes longer to answer, stop waits for the puller as well. What is in flight
+// after that is abandoned, and stop returns an error that names the messages.
+// If stop returns anything else, every message is accounted for.
 //
 // failed is what pull has returned, if ctx has not ended.
 func (m *Mandrill) stop(
