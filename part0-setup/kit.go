@@ -261,7 +261,8 @@ func command(
 		list(out)
 		return nil
 	case len(words) == 2 && (words[0] == "mistake" || words[0] == "fix"):
-		n, err := strconv.Atoi(words[1])
+		n, err := strconv.Atoi(
+			strings.TrimPrefix(words[1], fmt.Sprintf("%d.", part)))
 		for _, l := range lessons {
 			if err == nil && l.number == n {
 				return l.perform(ctx, out, seed, words[0])
@@ -271,7 +272,8 @@ func command(
 			"no lesson %q; the command \"lessons\" lists them", words[1]))
 	}
 	return usageError(fmt.Sprintf(
-		"don't know %q; try: lessons, mistake N, fix N", words))
+		"don't know %q; try: lessons, mistake N, fix N",
+		strings.Join(words, " ")))
 }
 
 // list prints a line for each lesson.
@@ -281,9 +283,9 @@ func list(out io.Writer) {
 		if l.core {
 			star = '*'
 		}
-		fmt.Fprintf(out, "%3d %c %s\n", l.number, star, l.title)
+		fmt.Fprintf(out, "%d.%d %c %s\n", part, l.number, star, l.title)
 	}
-	fmt.Fprintln(out, "    * enough for a one-day course")
+	fmt.Fprintln(out, "(* in the one-day course)")
 }
 
 // perform runs one side of a lesson. It prints what to watch, and for each run

@@ -9,6 +9,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 )
@@ -121,13 +122,21 @@ func fiveInAService(ctx context.Context, s *scene, pass passFunc) verdict {
 	return fiveMessages(ctx, s, pass)
 }
 
+// diedConsuming is the verdict on a program that died or hung.
+func diedConsuming(endings []ending) verdict {
+	v := died(endings)
+	v.text += fmt.Sprintf(", %d of 5 consumed",
+		strings.Count(endings[0].printed, "msg=consumed"))
+	return v
+}
+
 var lesson01 = lesson{
 	number: 1, core: true, title: "publish, then consume",
 	watch: "which messages are consumed, and whether the program ends",
 	mistakes: append(
-		inChild(child{alone: true},
+		inChild(child{verdict: diedConsuming, alone: true},
 			runs(fiveMessages, publishThenConsume)),
-		inChild(child{hangs: true},
+		inChild(child{verdict: diedConsuming, hangs: true},
 			runs(fiveInAService, endWithSentinel))...),
 	fix: runs(fiveInAService, closeAtTheEnd),
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // A close ends all consumers, and nothing is left running.
-func TestLesson01Small(t *testing.T) {
+func TestCloseEndsAll(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		ignore := goleak.IgnoreCurrent()
 		s := newScene(t.Output(), 1)

@@ -79,7 +79,7 @@ func failAtFourIn(
 
 var lesson03 = lesson{
 	number: 3, core: true, title: "the error nobody retrieves",
-	watch:    "what the service says after the fourth message has failed",
+	watch:    "what becomes of the error of m4, which fails at 350ms",
 	mistakes: runs(failAtFour, goBoth),
 	fix:      runs(failAtFour, runBoth),
 }

@@ -75,7 +75,7 @@ func countClosed(endings []ending) verdict {
 	e := endings[0]
 	closed := strings.Count(e.printed, "msg=closed")
 	return verdict{
-		text:   fmt.Sprintf("%s, Close called %d times", e.how, closed),
+		text:   fmt.Sprintf("%s, Close calls: %d", e.how, closed),
 		failed: closed != 1,
 	}
 }

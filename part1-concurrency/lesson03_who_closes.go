@@ -8,6 +8,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 )
@@ -99,12 +100,20 @@ func twoPublishers(
 	}
 }
 
+// diedConsuming is the verdict on a program that died or hung.
+func diedConsuming(endings []ending) verdict {
+	v := died(endings)
+	v.text += fmt.Sprintf(", %d of 4 consumed",
+		strings.Count(endings[0].printed, "msg=consumed"))
+	return v
+}
+
 var lesson03 = lesson{
 	number: 3, title: "who closes?",
 	watch: "how the program ends, and how many of four messages are consumed",
 	mistakes: append(
-		inChild(child{}, runs(twoPublishers, eachCloses)),
-		inChild(child{hangs: true},
+		inChild(child{verdict: diedConsuming}, runs(twoPublishers, eachCloses)),
+		inChild(child{verdict: diedConsuming, hangs: true},
 			runs(twoPublishers, neverCloses, waitThenRange))...),
 	fix: runs(twoPublishers, closeAfterAll),
 }

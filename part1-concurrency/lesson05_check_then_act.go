@@ -99,6 +99,8 @@ func sameHostTwice(
 		mu.Lock()
 		recently := today[msg.Instance]
 		mu.Unlock()
+		s.log.Info("checked", "id", msg.ID, "host", msg.Instance,
+			"recently", recently, "took", 300*time.Millisecond)
 		if recently {
 			s.log.Info("left alone", "id", msg.ID, "host", msg.Instance)
 			return

@@ -65,7 +65,7 @@ func deliverAll(
 
 var lesson06 = lesson{
 	number: 6, core: true, title: "nobody extends",
-	watch:    "how often the host is restarted",
+	watch:    "how often the host is restarted: the lease is 2s, a restart 3s",
 	mistakes: runs(slowHost, workThenAck),
 	fix:      runs(slowHost, workUnderLease),
 }

@@ -121,7 +121,7 @@ func failOne(ctx context.Context, s *scene, handle handleFunc) verdict {
 	time.Sleep(watch) // a service does not end with its message
 	acked := b.count("acked")
 	return verdict{
-		text:   fmt.Sprintf("failed, acked %d times, %v", acked, panicked),
+		text:   fmt.Sprintf("failed, acks: %d, %v", acked, panicked),
 		failed: acked > 0 || panicked != "no panic",
 	}
 }

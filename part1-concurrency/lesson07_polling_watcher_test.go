@@ -70,11 +70,11 @@ func TestLesson07ClosedTwice(t *testing.T) {
 		want   string
 	}{
 		{"mistake: the failure is acked", ackOnNextLook,
-			"failed, acked 1 times, no panic"},
+			"failed, acks: 1, no panic"},
 		{"mistake: done is closed on two paths", closeDoneTwice,
-			"failed, acked 0 times, panic: close of closed channel"},
+			"failed, acks: 0, panic: close of closed channel"},
 		{"fix: released once, and not acked", ackWhenDone,
-			"failed, acked 0 times, no panic"},
+			"failed, acks: 0, no panic"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -164,7 +164,7 @@ func every(d time.Duration, f func()) (stop func()) {
 
 var lesson08 = lesson{
 	number: 8, core: true, title: "a thousand at once",
-	watch:    "how many run at a time (peak), and deliveries against messages",
+	watch:    "deliveries against messages; the verdict has the peak",
 	mistakes: runs(pullThousand, startThemAll, messageThenSlot),
 	fix:      runs(pullThousand, slotThenMessage, eightWorkers, limitedGroup),
 }

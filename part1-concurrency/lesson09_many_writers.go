@@ -92,7 +92,7 @@ func raced(endings []ending) verdict {
 	e := endings[0]
 	reports := strings.Count(e.printed, "WARNING: DATA RACE")
 	return verdict{
-		text:   fmt.Sprintf("%s, DATA RACE reported %d times", e.how, reports),
+		text:   fmt.Sprintf("%s, reports of a data race: %d", e.how, reports),
 		failed: e.code == 66 && reports > 0,
 	}
 }

@@ -18,11 +18,11 @@ func TestUsage(t *testing.T) {
 		{"lessons", "", 0},
 		{"mistake 99", `no lesson "99"; the command "lessons" lists them`, 2},
 		{"fix x", `no lesson "x"; the command "lessons" lists them`, 2},
-		{"mistake", `don't know ["mistake"]; ` +
+		{"mistake", `don't know "mistake"; ` +
 			`try: lessons, mistake N, fix N`, 2},
-		{"mistake 1 7", `don't know ["mistake" "1" "7"]; ` +
+		{"mistake 1 7", `don't know "mistake 1 7"; ` +
 			`try: lessons, mistake N, fix N`, 2},
-		{"restart", `don't know ["restart"]; ` +
+		{"restart", `don't know "restart"; ` +
 			`try: lessons, mistake N, fix N`, 2},
 		{"lessons -n 3", `-n is for the service, not for "lessons"`, 2},
 		{"-n -1", "-n -1: want 0 or more messages", 2},
@@ -51,7 +51,7 @@ func TestHelp(t *testing.T) {
 	err := run(t.Context(), []string{"-h"}, &out)
 	assert.ErrorIs(t, err, flag.ErrHelp)
 	assert.Equal(t, 0, status(err))
-	assert.Contains(t, out.String(), "  1 * still blocking\n")
+	assert.Contains(t, out.String(), "1.1 * still blocking\n")
 	assert.Contains(t, out.String(), "-seed SEED")
 }
 

@@ -85,7 +85,7 @@ func stoppedBy(
 	return inChild(child{
 		verdict: countCleanups,
 		shell:   shell,
-		gets:    fmt.Sprintf("%v at %s", sig, line),
+		gets:    fmt.Sprintf("%s at %s", names[sig], line),
 		onLine: func(printed string, p *os.Process) {
 			if strings.Contains(printed, line) {
 				p.Signal(sig)
@@ -94,12 +94,21 @@ func stoppedBy(
 	}, runs(untilStopped, listen))
 }
 
+// names are how a supervisor calls the signals of this lesson.
+var names = map[os.Signal]string{
+	os.Interrupt: "SIGINT", syscall.SIGTERM: "SIGTERM",
+}
+
 // countCleanups judges a run by whether the program cleaned up.
 func countCleanups(endings []ending) verdict {
 	e := endings[0]
 	cleanups := strings.Count(e.printed, `msg="cleaned up"`)
+	how := e.how
+	if strings.Contains(e.printed, "orphan=true") {
+		how = "the shell ended, " + how
+	}
 	return verdict{
-		text:   fmt.Sprintf("%s, cleaned up %d times", e.how, cleanups),
+		text:   fmt.Sprintf("%s, cleanups: %d", how, cleanups),
 		failed: cleanups == 0,
 	}
 }

@@ -134,7 +134,7 @@ func stopAThousandTimes(
 		}
 	}
 	return verdict{
-		text: fmt.Sprintf("stopped, and took %s of 1000 messages",
+		text: fmt.Sprintf("after the stop, %s of 1000 messages were taken",
 			share(taken, 1000)),
 		failed: taken > 0,
 	}

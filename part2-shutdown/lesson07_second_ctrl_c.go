@@ -71,7 +71,7 @@ func pressedTwice(times int, line string, program drainFunc) []sceneRun {
 	return inChild(child{
 		verdict: countSwallowed,
 		runs:    times,
-		gets:    fmt.Sprintf("interrupt at msg=ready, and at %q", line),
+		gets:    fmt.Sprintf("SIGINT at msg=ready, and again at %s", line),
 		onLine: func(printed string, p *os.Process) {
 			if strings.Contains(printed, "msg=ready") {
 				time.Sleep(10 * time.Millisecond) // it idles, as services do
@@ -93,7 +93,7 @@ func countSwallowed(endings []ending) verdict {
 		}
 	}
 	return verdict{
-		text: fmt.Sprintf("the second signal was swallowed %s of %d times",
+		text: fmt.Sprintf("the second signal was swallowed in %s of %d runs",
 			share(swallowed, len(endings)), len(endings)),
 		failed: swallowed > 0,
 	}
@@ -101,7 +101,7 @@ func countSwallowed(endings []ending) verdict {
 
 var lesson07 = lesson{
 	number: 7, core: true, title: "the second Ctrl-C",
-	watch: "how often the second signal is swallowed",
+	watch: `whether "drained" still comes after the second signal`,
 	mistakes: append(pressedTwice(1, "msg=draining", stopWhenDone),
 		pressedTwice(30, "msg=draining", stopWhenTold)...),
 	fix: pressedTwice(30, "a second signal kills", listenAndSay),

@@ -85,7 +85,7 @@ func countSettled(endings []ending) verdict {
 var supervised = child{
 	verdict: countSettled,
 	onLine:  supervise("restarting id=m2"),
-	gets:    fmt.Sprintf("terminated at work, and killed %v later", patience),
+	gets:    fmt.Sprintf("SIGTERM at work, and SIGKILL %v later", patience),
 }
 
 var lesson09 = lesson{

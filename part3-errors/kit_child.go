@@ -50,7 +50,7 @@ func (c *child) note() string {
 	case c.shell != "":
 		note = "run by sh -c '" + c.shell + "'\n"
 	case c.runs > 1:
-		note = fmt.Sprintf("%d runs\n", c.runs)
+		note = fmt.Sprintf("%d runs, which are not shown\n", c.runs)
 	case c.race:
 		note = "building with -race\n"
 	}

@@ -98,11 +98,16 @@ func oneSecond(ctx context.Context, s *scene, fail failFunc) verdict {
 		time.Sleep(time.Millisecond)
 		if calls++; calls <= 5 {
 			s.log.Info("failed", "id", d.ID, "delivery", d.Attempt)
+		} else if calls == 6 {
+			s.log.Info("and so on")
 		}
 		fail(ctx, d, calls, errRefused)
+		if b.count("dead-lettered") > 0 {
+			s.log.Info("dead letter", "delivery", d.Attempt)
+		}
 	}
 	return verdict{
-		text: fmt.Sprintf("%d calls in a second, %d dead letters",
+		text: fmt.Sprintf("%d calls in a second, dead letters: %d",
 			calls, b.count("dead-lettered")),
 		failed: calls > 5,
 	}
@@ -129,9 +134,13 @@ func hangsTwice(ctx context.Context, s *scene, try tryFunc) verdict {
 		answered = err == nil
 		return err
 	})
+	answer := "no answer"
+	if answered {
+		answer = "an answer"
+	}
 	return verdict{
 		text: fmt.Sprintf("%d calls, %d with a context that had ended, "+
-			"answered %t", calls, stillborn, answered),
+			"%s", calls, stillborn, answer),
 		failed: !answered,
 	}
 }
@@ -165,7 +174,7 @@ func killsItsProcess(
 		s.log.Info("killed its process", "delivery", d.Attempt)
 	}
 	return verdict{
-		text: fmt.Sprintf("%d processes killed, %d dead letters",
+		text: fmt.Sprintf("%d processes killed in 2.75s, dead letters: %d",
 			killed, b.count("dead-lettered")),
 		failed: b.count("dead-lettered") == 0,
 	}

@@ -63,10 +63,10 @@ func TestLesson03OneContextEach(t *testing.T) {
 		took time.Duration
 	}{
 		{"mistake: the first attempt uses it up", oneContextForAll,
-			"3 calls, 2 with a context that had ended, answered false",
+			"3 calls, 2 with a context that had ended, no answer",
 			200 * time.Millisecond},
 		{"fix: each has its own", oneContextEach,
-			"3 calls, 0 with a context that had ended, answered true",
+			"3 calls, 0 with a context that had ended, an answer",
 			450 * time.Millisecond},
 	}
 	for _, tt := range tests {

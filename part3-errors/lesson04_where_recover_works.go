@@ -176,7 +176,7 @@ func twoWriters(
 func countSurvivors(endings []ending) verdict {
 	e := endings[0]
 	acked := strings.Count(e.printed, "msg=acked id=m1")
-	text := fmt.Sprintf("%s, m1 acked %d times", e.how, acked)
+	text := fmt.Sprintf("%s, acks of m1: %d", e.how, acked)
 	if e.why != "" {
 		text += ", " + e.why
 	}
@@ -190,7 +190,7 @@ func countAcked(endings []ending) verdict {
 		acked += strings.Count(e.printed, "msg=acked id=m2")
 	}
 	return verdict{
-		text: fmt.Sprintf("m2 panicked, and was acked %s of %d times",
+		text: fmt.Sprintf("m2 panicked, and was acked in %s of %d runs",
 			share(acked, len(endings)), len(endings)),
 		failed: acked > 0,
 	}
@@ -206,7 +206,7 @@ func share(n, of int) string {
 
 var lesson04 = lesson{
 	number: 4, core: true, title: "panics, and where recover works",
-	watch: "whether m1, which did nothing wrong, is acked",
+	watch: "what becomes of m1, which is fine, and of m2, which panics",
 	mistakes: slices.Concat(
 		inChild(child{verdict: countSurvivors},
 			runs(onePanicsInside, recoverInMain)),

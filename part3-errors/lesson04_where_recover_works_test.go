@@ -84,7 +84,7 @@ func TestLesson04Acked(t *testing.T) {
 }
 
 // The error says where the panic was.
-func TestLesson04Stack(t *testing.T) {
+func TestContainedStack(t *testing.T) {
 	err := recoverInGoroutine(func() { panics() })
 	p, ok := errors.AsType[*panicError](err)
 	require.True(t, ok)

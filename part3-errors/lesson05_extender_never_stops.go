@@ -116,7 +116,7 @@ func handleWatched(
 	time.Sleep(watch - time.Since(s.start))
 	extended := s.broker.count("extended")
 	return verdict{
-		text: fmt.Sprintf("returned after %v, extended %d times by %v",
+		text: fmt.Sprintf("returned after %v, extensions: %d within %v",
 			handled, extended, s.elapsed()),
 		failed: extended > 0,
 	}

@@ -20,7 +20,7 @@ func TestLesson05ExtenderNeverStops(t *testing.T) {
 		{
 			name:   "mistake: the early return does not stop it",
 			handle: returnEarly,
-			want:   "returned after 500ms, extended 49 times by 59s",
+			want:   "returned after 500ms, extensions: 49 within 59s",
 			wantLeft: map[string]int{
 				"select in returnEarly.func1": 1, // the extender
 				"select in returnEarly.func2": 1, // the restart's result
@@ -33,7 +33,7 @@ func TestLesson05ExtenderNeverStops(t *testing.T) {
 		{
 			name:   "fix: every return stops it",
 			handle: releaseAlways,
-			want:   "returned after 1s, extended 0 times by 59s",
+			want:   "returned after 1s, extensions: 0 within 59s",
 			wantStory: []string{
 				"11s: delivered #2",
 				"14s: expired #2",
@@ -42,7 +42,7 @@ func TestLesson05ExtenderNeverStops(t *testing.T) {
 		{
 			name:   "service: every return stops it",
 			handle: handleBothAsService,
-			want:   "returned after 1s, extended 0 times by 59s",
+			want:   "returned after 1s, extensions: 0 within 59s",
 			wantStory: []string{
 				"1.875s: delivered #2",
 				"4.875s: expired #2",

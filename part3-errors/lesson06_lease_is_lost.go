@@ -106,7 +106,8 @@ func neverInTime(ctx context.Context, s *scene, handle handleFunc) verdict {
 func playLoss(
 	ctx context.Context, s *scene, handle handleFunc, how loss,
 ) verdict {
-	s.log.Info("restarts take", "first", how.first, "next", how.next)
+	s.log.Info("restarts take", "first", how.first, "next", how.next,
+		"lease", time.Second)
 	ctx, stop := context.WithTimeout(ctx, 5050*time.Millisecond)
 	defer stop()
 	b := newBroker(s.log, time.Second, 1)
@@ -162,7 +163,7 @@ func playLoss(
 
 var lesson06 = lesson{
 	number: 6, title: "the lease is lost",
-	watch: "how often the host is restarted, and the message delivered",
+	watch: "how often the host is restarted, and whether deliveries end",
 	mistakes: slices.Concat(runs(loseTheLease, workOn),
 		runs(doneTooLate, letGoOfDone), runs(neverInTime, letGoForEver)),
 	fix: slices.Concat(runs(loseTheLease, letGo),

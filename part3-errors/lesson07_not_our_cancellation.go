@@ -119,7 +119,7 @@ func eightEndings(
 
 var lesson07 = lesson{
 	number: 7, title: "not our cancellation",
-	watch:    "the lines in which want and got differ",
+	watch:    "whether want and got differ",
 	mistakes: runs(eightEndings, byTheError),
 	fix:      runs(eightEndings, byTheCause),
 }

@@ -126,6 +126,7 @@ func (p *playing) add(at time.Duration, attrs map[string]string) {
 			bar: &bar{from: at, open: true}})
 	case attrs["call"] != "":
 		p.work("call "+attrs["call"], at, attrs)
+	case what == "and so on":
 	case what == "left alone":
 		p.rows = append(p.rows, &row{label: id, marks: []mark{{at, what}}})
 	case id != "" && attrs["delivery"] == "" && what != "consumed" ||
