@@ -134,7 +134,7 @@ var lesson01 = lesson{
 	number: 1, core: true, title: "publish, then consume",
 	watch: "which messages are consumed, and whether the program ends",
 	mistakes: append(
-		inChild(child{verdict: diedConsuming, alone: true},
+		inChild(child{alone: true},
 			runs(fiveMessages, publishThenConsume)),
 		inChild(child{verdict: diedConsuming, hangs: true},
 			runs(fiveInAService, endWithSentinel))...),
