@@ -36,7 +36,7 @@ func closeLast(log *slog.Logger, db *database, work func() error) error {
 }
 
 // deferAndReturn is the fix. The deferred call runs on every return, and on a
-// panic of this goroutine. It joins the error of Close with that of the work.
+// panic in this goroutine. It joins the error of Close with that of the work.
 // Both go to main, the only place that exits.
 func deferAndReturn(
 	log *slog.Logger, db *database, work func() error,

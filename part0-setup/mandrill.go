@@ -15,8 +15,9 @@ type Mandrill struct {
 }
 
 // Run handles messages, one at a time. It returns nil when the queue is closed
-// and empty, or why a message failed. While it waits for a message it does not
-// look at ctx: when ctx ends, the publisher closes the queue.
+// and empty, or the error of the message that failed. It need not watch ctx
+// while it waits for a message, because the publisher closes the queue when ctx
+// ends.
 func (m *Mandrill) Run(ctx context.Context) error {
 	for msg := range m.queue {
 		if err := m.handle(ctx, msg); err != nil {

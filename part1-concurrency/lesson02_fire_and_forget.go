@@ -39,7 +39,7 @@ func sendOrWait(
 	}
 }
 
-// answerUnbuffered is the second mistake: in another form. Its
+// answerUnbuffered is the second mistake: the same leak in another form. Its
 // goroutine sends the result of a call to the caller. If the caller has timed
 // out by then, the send blocks for ever.
 func answerUnbuffered(call func() string) <-chan string {

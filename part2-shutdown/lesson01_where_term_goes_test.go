@@ -29,7 +29,7 @@ func TestLesson01WhereTermGoes(t *testing.T) {
 			wantHow: "signal: interrupt",
 		},
 		{
-			name: "mistake: it listens to INT, and TERM comes", side: "mistake",
+			name: "mistake: it listens for INT, TERM comes", side: "mistake",
 			run:     1,
 			wantHow: "signal: terminated",
 		},

@@ -61,8 +61,8 @@ func selectBoth(ctx context.Context, queue <-chan Message) (taken bool) {
 	}
 }
 
-// askFirst is its fix. Once the context has ended, no message is taken. (A
-// message taken at that very instant is given back: see lesson 4.)
+// askFirst is the fix for selectBoth. Once the context has ended, no message is
+// taken. (A message taken at that very instant is given back: see lesson 4.)
 func askFirst(ctx context.Context, queue <-chan Message) (taken bool) {
 	if ctx.Err() != nil {
 		return false

@@ -54,7 +54,7 @@ func oneHangs(ctx context.Context, s *scene, stop stopFunc) verdict {
 		func() {
 			sleep(work, time.Minute)
 			time.Sleep(200 * time.Millisecond)
-			s.log.Info("handled", "id", "m2")
+			s.log.Info("cut short", "id", "m2")
 		},
 		func() { <-hang },
 	} {

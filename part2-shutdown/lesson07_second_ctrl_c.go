@@ -71,7 +71,7 @@ func pressedTwice(times int, line string, program drainFunc) []sceneRun {
 	return inChild(child{
 		verdict: countSwallowed,
 		runs:    times,
-		gets:    fmt.Sprintf("SIGINT at msg=ready, and again at %s", line),
+		gets:    fmt.Sprintf("SIGINT at msg=ready, and again at %q", line),
 		onLine: func(printed string, p *os.Process) {
 			if strings.Contains(printed, "msg=ready") {
 				time.Sleep(10 * time.Millisecond) // it idles, as services do

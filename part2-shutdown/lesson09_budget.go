@@ -85,7 +85,8 @@ func countSettled(endings []ending) verdict {
 var supervised = child{
 	verdict: countSettled,
 	onLine:  supervise("restarting id=m2"),
-	gets:    fmt.Sprintf("SIGTERM at work, and SIGKILL %v later", patience),
+	gets: fmt.Sprintf("SIGTERM at msg=restarting, and SIGKILL %v later",
+		patience),
 }
 
 var lesson09 = lesson{

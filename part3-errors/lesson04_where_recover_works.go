@@ -74,7 +74,9 @@ func trustWait(work func()) (err error) {
 
 // trustContain is the fifth mistake: to think that contain, the fix below,
 // catches everything. What Go calls a fatal error is not a panic.
-func trustContain(work func()) (err error) { return recoverInGoroutine(work) }
+func trustContain(work func()) (err error) {
+	return recoverInGoroutine(work)
+}
 
 // recoverInGoroutine is the fix: a boundary in every goroutine, at its top. The
 // service's contain is one. Its error has the stack, because otherwise we
