@@ -15,7 +15,7 @@ func TestLesson02FireAndForget(t *testing.T) {
 	tests := []struct {
 		name     string
 		send     sendFunc
-		wantSent []time.Duration // when the first ten that succeeded returned
+		wantSent []time.Duration // when the first ten successful sends returned
 		wantLast error           // what the last send returned
 		wantLeft map[string]int  // when the consumer has gone
 	}{

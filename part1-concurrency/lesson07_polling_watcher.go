@@ -60,8 +60,8 @@ func closeDoneTwice(ctx context.Context, d *Delivery, restart workFunc) {
 }
 
 // ackWhenDone is the fix. keepLease has the select, and release may be called
-// twice, so the handler can call it on every way out. The handler also acks,
-// because it knows how the work has ended.
+// more than once, on every way out. The handler acks, because it knows how the
+// work has ended.
 func ackWhenDone(ctx context.Context, d *Delivery, restart workFunc) {
 	release := keepLease(ctx, d, 2*time.Second, time.Minute)
 	err := restart(ctx, d.Message)

@@ -72,8 +72,8 @@ func trustWait(work func()) (err error) {
 	return g.Wait()
 }
 
-// trustContain is the fifth mistake: to think that contain, the fix below,
-// catches everything. What Go calls a fatal error is not a panic.
+// trustContain is the fifth mistake: to think that recoverInGoroutine, the
+// fix below, catches everything. What Go calls a fatal error is not a panic.
 func trustContain(work func()) (err error) {
 	return recoverInGoroutine(work)
 }

@@ -37,9 +37,9 @@ func (e *abandonedError) Error() string {
 // for drain at most. Then it cancels those that are left, with a cause, and
 // waits for grace at most, so that they can give their messages back. A poll in
 // progress holds a slot like a handler, but it is not cancelled: if the broker
-// takes longer to answer, stop waits for the puller as well. What is in flight
-// after that is abandoned, and stop returns an error that names the messages.
-// If stop returns anything else, every message is accounted for.
+// takes longer than both stages, stop waits for the puller as well. What is in
+// flight after that is abandoned, and stop returns an error that names the
+// messages. If stop returns anything else, every message is accounted for.
 //
 // failed is what pull has returned, if ctx has not ended.
 func (m *Mandrill) stop(
