@@ -47,26 +47,33 @@ func listenAndSay(log *slog.Logger, ready, drain func()) {
 
 type drainFunc func(log *slog.Logger, ready, drain func())
 
+// drainEnv makes the drain longer: on a slow machine a test needs time to send
+// the second signal.
+const drainEnv = "MAYHEM_DRAIN"
+
 // drainForAWhile is a whole program that takes 300ms to drain.
 func drainForAWhile(
 	_ context.Context, s *scene, program drainFunc,
 ) verdict {
-	signal.Reset() // our own main has listened already
+	signal.Reset() // our own main is already listening
 	program(
 		s.log,
 		func() { s.log.Info("ready") },
 		func() {
 			s.log.Info("draining")
-			time.Sleep(300 * time.Millisecond)
+			takes, err := time.ParseDuration(os.Getenv(drainEnv))
+			if err != nil {
+				takes = 300 * time.Millisecond
+			}
+			time.Sleep(takes)
 			s.log.Info("drained")
 		},
 	)
 	return verdict{}
 }
 
-// pressedTwice has a program interrupted when it is ready, and again when it
-// prints that line. A mistake that shows in a share of the runs is played
-// often.
+// pressedTwice interrupts a program when it is ready, and again when it prints
+// line. A mistake that shows only in some of its runs is played many times.
 func pressedTwice(times int, line string, program drainFunc) []sceneRun {
 	return inChild(child{
 		verdict: countSwallowed,
@@ -84,7 +91,7 @@ func pressedTwice(times int, line string, program drainFunc) []sceneRun {
 	}, runs(drainForAWhile, program))
 }
 
-// countSwallowed judges by how many drained to the end.
+// countSwallowed judges the runs by how many drained to the end.
 func countSwallowed(endings []ending) verdict {
 	swallowed := 0
 	for _, e := range endings {

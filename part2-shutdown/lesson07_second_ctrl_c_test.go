@@ -2,6 +2,7 @@ package main
 
 import (
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,7 +21,8 @@ func TestLesson07SecondCtrlC(t *testing.T) {
 		name  string
 		side  string
 		run   int
-		tries int // batches of runs
+		tries int    // batches of runs
+		shell string // starts the program, if not empty
 		want  string
 	}{
 		{
@@ -38,15 +40,24 @@ func TestLesson07SecondCtrlC(t *testing.T) {
 		{
 			name: "fix: it stops listening, and then says so", side: "fix",
 			tries: 1,
+			shell: drainEnv + `=1500ms exec "$0" "$@"`,
 			want:  "never swallowed",
 		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
+			l := lesson07
+			list := map[string]*[]sceneRun{
+				"mistake": &l.mistakes, "fix": &l.fix,
+			}[tt.side]
+			*list = slices.Clone(*list)
+			c := *(*list)[tt.run].child
+			c.shell = tt.shell
+			(*list)[tt.run].child = &c
 			runs, swallowed := 0, 0
 			for range tt.tries {
-				for _, e := range watchRun(t, lesson07, tt.side, tt.run) {
+				for _, e := range watchRun(t, l, tt.side, tt.run) {
 					runs++
 					if strings.Contains(e.printed, "msg=drained") {
 						swallowed++
