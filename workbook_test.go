@@ -93,7 +93,12 @@ func TestWhatStaysIsTheSame(t *testing.T) {
 	}
 }
 
-// Every lesson is there in code, proof, text, recorded outputs, in the list of
+// The headings of a lesson's text, in order.
+var ritual = []string{"### The mistake", "### What happens", "### Why",
+	"### The fix", "### Now", "### The test", "### Try it",
+	"### Seen from outside"}
+
+// Every lesson is there in code, test, text, recorded outputs, in the list of
 // its chapter and in the index of the README.
 func TestLessonsAreComplete(t *testing.T) {
 	for _, chapter := range chapters(t) {
@@ -141,6 +146,13 @@ func TestLessonsAreComplete(t *testing.T) {
 				} {
 					assert.True(t, strings.Contains(text, says), says)
 				}
+				_, section, _ := strings.Cut(text, "\n## "+short+". ")
+				section, _, _ = strings.Cut(section, "\n## ")
+				assert.Equal(t, ritual, regexp.MustCompile(`(?m)^### .*`).
+					FindAllString(section, -1), "lesson %s", short)
+				assert.Regexp(t, `(?m)^### Why\n\n\*\*`, section,
+					"lesson %s: the sentence for the whiteboard", short)
+
 				index := fmt.Sprintf("[%s.%s](%s/README.md#",
 					part, short, chapter)
 				assert.True(t, strings.Contains(read(t, "README.md"), index),
