@@ -61,9 +61,9 @@ func (m *Mandrill) pull(ctx context.Context, slots *semaphore.Weighted) error {
 	}
 }
 
-// handle saves the message and restarts its host, side by side, and then
-// acks. When it returns, its goroutines have ended. It does not look at
-// errors yet: that is part 3.
+// handle saves the message and restarts its host, side by side, and then acks.
+// When it returns, its goroutines have ended. It does not look at errors yet:
+// that is part 3.
 func (m *Mandrill) handle(ctx context.Context, d *Delivery) {
 	release := keepLease(ctx, d, m.lease*2/5, m.lease*9) // lease 2s: 800ms, 18s
 	var work sync.WaitGroup

@@ -57,9 +57,8 @@ func (m *Mandrill) Run(ctx context.Context) error {
 }
 
 // pull starts a handler for each message. It takes a slot first, because the
-// lease of a message is already running when we receive it. The handlers work
-// in a context of their own. It returns nil when the queue or ctx is at its
-// end.
+// lease of a message is already running when we receive it. It returns nil when
+// the queue or ctx is at its end. The handlers work in a context of their own.
 func (m *Mandrill) pull(
 	ctx, work context.Context, slots *semaphore.Weighted,
 ) error {
@@ -89,10 +88,9 @@ func (m *Mandrill) pull(
 	}
 }
 
-// handle saves the message and restarts its host, concurrently, and returns
-// what is to become of the message. When it returns, its goroutines have ended.
-// It does not look at errors yet, except those of work that was cancelled.
-// (Part 3 does.)
+// handle saves the message and restarts its host, side by side, and says what
+// becomes of it. When it returns, its goroutines have ended. It looks only at
+// errors of work that was cancelled: the others are for part 3.
 func (m *Mandrill) handle(ctx context.Context, d *Delivery) outcome {
 	release := keepLease(ctx, d, m.lease*2/5, m.lease*9) // lease 2s: 800ms, 18s
 	var saved, restarted error

@@ -71,9 +71,8 @@ func (m *Mandrill) Run(ctx context.Context) error {
 }
 
 // pull starts a handler for each message. It takes a slot first, because the
-// lease of a message is already running when we receive it. The handlers work
-// in a context of their own. It returns nil when the queue or ctx is at its
-// end.
+// lease of a message is already running when we receive it. It returns nil when
+// the queue or ctx is at its end. The handlers work in a context of their own.
 func (m *Mandrill) pull(
 	ctx, work context.Context, slots *semaphore.Weighted,
 ) error {
