@@ -394,7 +394,7 @@ func TestRealTimeRun(t *testing.T) {
 	assert.Equal(t, fmt.Sprintf("watch \n--- fix %d.99: f (f.go:1)\n"+
 		"t=<time> msg=measured pid=<pid> bubble=false\n"+
 		"fix %d.99: took <time>\n", part, part),
-		outputOf(t, list, "fix", "99"))
+		outputOf(t, list, "fix", fmt.Sprintf("%d.99", part)))
 }
 
 // A run that was interrupted has no verdict, and counts as a failure.

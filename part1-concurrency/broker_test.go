@@ -146,7 +146,7 @@ func TestBroker(t *testing.T) {
 			"1.6s: expired #1",
 			"2.1s: acked #1",
 		}},
-		{"a verb fails, or does its work all the same",
+		{"a verb fails, or does its work anyway",
 			func(b *broker, first *Delivery) {
 				did := false
 				b.fail = func(verb, id string) (bool, error) {

@@ -77,8 +77,8 @@ func workersByHost(queue <-chan Message, handle func(Message)) {
 type dispatchFunc func(queue <-chan Message, handle func(Message))
 
 // sameHostTwice has three requests handled. A look takes 300ms, a restart
-// 700ms. Two of them come at the same time, for two hosts. The third comes
-// 100ms later, for the first host again.
+// 700ms. m1 and m2 arrive together and name two hosts. m3 arrives 100ms later
+// and names the first host again.
 func sameHostTwice(
 	ctx context.Context, s *scene, dispatch dispatchFunc,
 ) verdict {

@@ -52,8 +52,8 @@ func TestLesson05CheckThenAct(t *testing.T) {
 	}
 }
 
-// A mutex per host does as well. It is held over a wait, and that stops virtual
-// time, so it has to be shown in real time.
+// A mutex per host works as well. It is held while waiting, and that stops
+// virtual time, so it has to be shown in real time.
 func TestLesson05Mutex(t *testing.T) {
 	t.Parallel()
 	s := newScene(t.Output(), 1)

@@ -33,8 +33,8 @@ func workUnderLease(ctx context.Context, d *Delivery, restart workFunc) {
 // A handleFunc restarts the host of a delivery and settles it.
 type handleFunc func(ctx context.Context, d *Delivery, restart workFunc)
 
-// slowHost publishes one message, for a host that takes three seconds, to a
-// broker whose leases last two. It handles whatever is delivered.
+// slowHost publishes one message. Its host takes three seconds to restart, and
+// the broker's leases last two. Whatever is delivered is handled.
 func slowHost(ctx context.Context, s *scene, handle handleFunc) verdict {
 	s.broker = newBroker(s.log, 2*time.Second, 1)
 	return deliverAll(ctx, s, handle, s.work("restarted", 3*time.Second))

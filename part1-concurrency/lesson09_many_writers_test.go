@@ -50,7 +50,7 @@ func TestLesson09ManyWriters(t *testing.T) {
 			}
 			assert.Equal(t, tt.wantIn, in, "the function that the report names")
 			assert.Equal(t, 1, strings.Count(e.printed,
-				"msg=handled saved=true restarted=true"), "right all the same")
+				"msg=handled saved=true restarted=true"), "right anyway")
 		})
 	}
 }

@@ -20,14 +20,14 @@ type broker struct {
 	lease time.Duration
 	room  int // messages it holds at most
 
-	// How long each verb is on its way, and how it fails, for the tests. fail
-	// is called without a lock for each verb that has arrived, and may block.
-	// If it returns an error, the verb returns that; did says that it has done
-	// its work all the same.
+	// Tests set how long each verb takes to arrive, and how it fails. fail is
+	// called without a lock for each verb that has arrived, and may block. If
+	// it returns an error, the verb returns that error. did reports whether the
+	// verb has done its work anyway.
 	slow map[string]time.Duration
 	fail func(verb, id string) (did bool, err error)
 
-	mu      sync.Mutex // never held over a wait: that stops virtual time
+	mu      sync.Mutex // never held while waiting: that stops virtual time
 	is      [5]int     // how many messages are in each state
 	ready   []*holding // those that can be delivered, oldest first
 	closed  bool       // nothing more will be published

@@ -63,7 +63,7 @@ type verbs interface {
 	// Nack gives the message back. After the delay it is delivered again.
 	Nack(ctx context.Context, delay time.Duration) error
 
-	// DeadLetter settles a message that cannot be done, for the given reason.
+	// DeadLetter settles a message that can't be done. The reason says why.
 	DeadLetter(ctx context.Context, reason error) error
 }
 

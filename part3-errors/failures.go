@@ -21,7 +21,7 @@ type counter interface {
 // service would let it. The counts are gone with the process. Only the broker's
 // count of deliveries holds for all. The zero value is ready to use.
 type memoryCounter struct {
-	mu     sync.Mutex // never held over a wait
+	mu     sync.Mutex // never held while waiting
 	counts map[string]*count
 }
 

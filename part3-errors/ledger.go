@@ -49,7 +49,7 @@ func (db *memoryDatabase) markDone(_ context.Context, what string) error {
 type ledger struct {
 	db database
 
-	mu    sync.Mutex // never held over a wait
+	mu    sync.Mutex // never held while waiting
 	turns map[string]*turn
 }
 
@@ -79,7 +79,7 @@ func (l *ledger) once(what string, work workFunc) workFunc {
 		case <-ctx.Done():
 			return errInProgress
 		}
-		if ctx.Err() != nil { // select may take the turn all the same
+		if ctx.Err() != nil { // select may have taken the turn anyway
 			return context.Cause(ctx)
 		}
 		if done, err := l.db.isDone(ctx, what); done || err != nil {

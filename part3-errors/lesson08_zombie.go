@@ -33,7 +33,7 @@ func logAndReturn(
 
 // retryThenReturn is the fix. receive, which the service uses, asks again after
 // a pause, and gives up after a while. Then the error is returned: the process
-// exits with status 1, and a supervisor can start it anew.
+// exits with status 1, and a supervisor can restart it.
 func retryThenReturn(
 	ctx context.Context, m *Mandrill, handle func(*Delivery),
 ) error {

@@ -236,7 +236,7 @@ func TestTry(t *testing.T) {
 			"restart: drain deadline passed"},
 		{"the lease", errLeaseLost, own,
 			"lease lost: rpc error: code = Canceled"},
-		{"done all the same", errDrainDeadline, nil, ""},
+		{"done anyway", errDrainDeadline, nil, ""},
 		{"permanent", errDrainDeadline, permanentError{errNoSuchHost},
 			"no such host"},
 		{"panics", errDrainDeadline, (*typedNil)(nil),

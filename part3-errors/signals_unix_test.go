@@ -139,7 +139,7 @@ func TestEchoForReal(t *testing.T) {
 }
 
 // As PID 1, in a container without an init, the kernel does not let a signal
-// kill the program. The first one drains it all the same. After the second, Go
+// kill the program. The first one still drains it. After the second, Go
 // finds that it is still alive, and exits with 2.
 func TestPID1(t *testing.T) {
 	t.Parallel()
