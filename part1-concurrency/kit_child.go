@@ -28,6 +28,10 @@ type child struct {
 	shell   string                 // a script that runs it, as "$0" "$@"
 	gets    string                 // which signals, and when: for the note
 
+	// killAt is the text of a line at which the process is killed. Then it is
+	// started again, in the same temporary folder, and runs to its end.
+	killAt string
+
 	// onLine is called for each line that it prints, and may send it a signal.
 	onLine func(line string, p *os.Process)
 }
@@ -199,12 +203,38 @@ func (c *child) watch(
 	return endings, nil
 }
 
-// watchOne does it in one process.
+// watchOne does it in one process, which has a temporary folder of its own. If
+// there is a line to kill it at, it does it in two, one after the other.
 func (c *child) watchOne(
 	ctx context.Context, out io.Writer, path string, i int, args []string,
 ) (e ending, err error) {
+	dir, err := os.MkdirTemp("", "mayhem")
+	if err != nil {
+		return e, err
+	}
+	defer os.RemoveAll(dir) // with what it leaves there if it dies
 	ctx, cancel := context.WithTimeout(ctx, c.wait())
 	defer cancel()
+	printed := ""
+	if c.killAt != "" {
+		e, err = c.life(ctx, out, path, i, args, dir, c.killAt)
+		if err != nil || !strings.Contains(e.printed, c.killAt) {
+			return e, err // it ended by itself
+		}
+		fmt.Fprintln(out, "killed, and started again")
+		printed = e.printed
+	}
+	e, err = c.life(ctx, out, path, i, args, dir, "")
+	e.printed = printed + e.printed
+	return e, err
+}
+
+// life starts a process and returns how it ended. It kills the process at a
+// line with the text killAt, if that is not empty, or when ctx ends.
+func (c *child) life(
+	ctx context.Context, out io.Writer, path string, i int, args []string,
+	dir, killAt string,
+) (e ending, err error) {
 	cmd := exec.CommandContext(ctx, path, args...)
 	if c.shell != "" {
 		args = append([]string{"-c", c.shell, path}, args...)
@@ -217,7 +247,8 @@ func (c *child) watchOne(
 		return e, err
 	}
 	cmd.Env = append([]string{"GOTRACEBACK=none", // unless you say otherwise
-		"GORACE=atexit_sleep_ms=0"}, append(os.Environ(), env)...)
+		"GORACE=atexit_sleep_ms=0"}, append(os.Environ(), env,
+		"TMPDIR="+dir, "TMP="+dir, "TEMP="+dir)...) // Unix, Windows
 	r, w, err := os.Pipe()
 	if err != nil {
 		return e, err
@@ -238,6 +269,9 @@ func (c *child) watchOne(
 		io.WriteString(out, line)
 		if c.onLine != nil {
 			c.onLine(line, cmd.Process)
+		}
+		if killAt != "" && strings.Contains(line, killAt) {
+			cmd.Process.Kill()
 		}
 	}
 	cmd.Wait() // what it returns is in the state, too

@@ -294,8 +294,10 @@ func startCommand(t *testing.T, cmd *exec.Cmd) *process {
 	t.Helper()
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
-	cmd.Env = append([]string{childEnv + "=yes", "GOTRACEBACK=none"},
-		append(os.Environ(), cmd.Env...)...)
+	dir := t.TempDir() // for what it leaves behind if it is killed
+	cmd.Env = slices.Concat([]string{childEnv + "=yes", "GOTRACEBACK=none"},
+		os.Environ(), cmd.Env, []string{"TMPDIR=" + dir, "TMP=" + dir,
+			"TEMP=" + dir})
 	cmd.Stdout, cmd.Stderr = w, w
 	stdin, err := cmd.StdinPipe()
 	require.NoError(t, err)
@@ -479,6 +481,35 @@ func TestHangingChild(t *testing.T) {
 	e := watchSelf(t, "hang", 200*time.Millisecond)
 	assert.Equal(t, "still running after 200ms", e.how)
 	assert.Equal(t, -1, e.code, "exit status of a killed process")
+}
+
+// A child that is killed at a line is started again, in the same temporary
+// folder. That folder is removed in the end.
+func TestRestartedChild(t *testing.T) {
+	mark := filepath.Join(os.TempDir(), "mark")
+	switch _, err := os.Stat(mark); {
+	case os.Getenv(selfEnv) != "return":
+	case err != nil:
+		os.WriteFile(mark, nil, 0o600)
+		fmt.Println("at work")
+		time.Sleep(3 * time.Second) // for real: its parent is to kill it
+		os.Exit(0)
+	default:
+		fmt.Println(mark)
+		os.Exit(7)
+	}
+	t.Setenv(selfEnv, "return")
+	runSelf(t)
+	var out bytes.Buffer
+	e, err := (&child{killAt: "at work"}).watch(
+		t.Context(), &out, 0, "-test.run=^"+t.Name()+"$")
+	require.NoError(t, err)
+	assert.Equal(t, 7, e[0].code, "exit status")
+	first, mark, _ := strings.Cut(strings.TrimSpace(e[0].printed), "\n")
+	assert.Equal(t, "at work", first)
+	assert.Equal(t, "at work\nkilled, and started again\n"+mark+"\n",
+		out.String())
+	assert.NoDirExists(t, filepath.Dir(mark))
 }
 
 // A child may not start a child, or a bug in the kit could become a fork bomb.

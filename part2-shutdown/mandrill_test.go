@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"strings"
@@ -369,30 +368,6 @@ func TestMandrillOneExtensionFails(t *testing.T) {
 			"3.9s: acked #1",
 		}, b.story("m1"))
 	})
-}
-
-// The service as a whole: all that was published is saved, restarted and acked,
-// once each, whatever the seed.
-func TestService(t *testing.T) {
-	for seed := range uint64(20) {
-		inBubble(t, func(t *testing.T) {
-			var out bytes.Buffer
-			args := []string{"-n", "20", "-seed", fmt.Sprint(seed)}
-			assert.NoError(t, run(t.Context(), args, &out))
-			for _, what := range []string{
-				"published", "delivered", "saved", "restarted", "acked",
-			} {
-				lines := strings.Count(out.String(), "msg="+what+" ")
-				assert.Equal(t, 20, lines, what)
-			}
-			assert.Equal(t, 20, strings.Count(out.String(),
-				"msg=settled"), "settled")
-			assert.Positive(t, strings.Count(out.String(),
-				"msg=extended"), "extensions")
-			assert.Equal(t, 1, strings.Count(out.String(), "msg=ended "+
-				"published=20 acked=20 waiting=0 in_flight=0 undelivered=0"))
-		})
-	}
 }
 
 // A restart that hangs loses its lease at the limit, nine leases, when the last

@@ -77,6 +77,7 @@ func assertAddsUp(t *testing.T, out string) {
 	t.Helper()
 	_, last, ok := strings.Cut(out, "msg=ended ")
 	require.True(t, ok, out)
+	last, _, _ = strings.Cut(last, "\n")
 	var counts []int
 	for _, m := range regexp.MustCompile(`=(\d+)`).
 		FindAllStringSubmatch(last, -1) {

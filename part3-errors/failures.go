@@ -66,14 +66,15 @@ func (c *memoryCounter) forget(_ context.Context, id string) error {
 }
 
 // countFailure counts a failure and returns how many there are. If the counter
-// fails, it returns 1: the bound on deliveries still holds.
+// fails, it takes the deliveries for failures, so that the pauses grow, but not
+// so many that they make a dead letter. The bound on deliveries still holds.
 func (m *Mandrill) countFailure(ctx context.Context, d *Delivery) int {
 	ctx, cancel := settling(ctx, m.grace/2)
 	defer cancel()
 	n, err := m.failures.add(ctx, d.ID)
 	if err != nil {
 		m.log.Warn("failure not counted", "id", d.ID, "err", oneLine(err))
-		return 1
+		return min(d.Attempt, m.maxFailures-1)
 	}
 	return n
 }

@@ -215,3 +215,6 @@ func (f countFunc) forget(context.Context, string) error {
 	_, err := f()
 	return err
 }
+
+// panics does what its name says.
+func panics() { panic("on purpose") }

@@ -90,10 +90,7 @@ func TestContainedStack(t *testing.T) {
 	require.True(t, ok)
 	assert.EqualError(t, err, "panic: on purpose")
 	require.NotEmpty(t, p.stack)
-	assert.Regexp(t, `^panics \(lesson04_where_recover_works_test.go:\d+\)$`,
+	assert.Regexp(t, `^panics \(helpers_test.go:\d+\)$`,
 		p.stack[0])
 	assert.NoError(t, recoverInGoroutine(func() {}))
 }
-
-// panics does what its name says.
-func panics() { panic("on purpose") }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -98,21 +97,4 @@ func TestInTime(t *testing.T) {
 			})
 		})
 	}
-}
-
-// What can't be written is a failure, but no reason to stop: no message is lost
-// over it.
-func TestLogFails(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		full := errors.New("no space left on device")
-		acked := 0
-		err := run(t.Context(), []string{"-n", "3"}, writer(
-			func(p []byte) (int, error) {
-				acked += strings.Count(string(p), "msg=acked")
-				return 0, full
-			}))
-		assert.ErrorIs(t, err, full)
-		assert.Equal(t, 1, status(err), "exit status")
-		assert.Equal(t, 3, acked, "acked")
-	})
 }
