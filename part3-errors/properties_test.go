@@ -45,7 +45,7 @@ func TestProperties(t *testing.T) {
 			r.end()
 			whatHappened(sc, r, happened)
 			if t.Failed() { // synctest.Test ends here then
-				t.Logf("%+v\nrepeat it with: go test ./part3-errors "+
+				t.Logf("%+v\nrepeat it with: go test "+
 					"-run TestProperties -property.seed %d", sc, seed)
 			}
 		})

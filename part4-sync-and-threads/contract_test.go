@@ -181,7 +181,7 @@ func TestContract(t *testing.T) {
 			tt.play(c, first)
 			assert.Equal(t, tt.want, c.returned)
 		}
-		const lease = 2 * time.Second
+		const lease = 1500 * time.Millisecond
 		t.Run("teaching broker: "+tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				play(t, quietBroker(lease, 1), lease)

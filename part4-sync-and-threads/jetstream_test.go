@@ -376,6 +376,9 @@ func TestDeadLetterOnce(t *testing.T) {
 	assert.NoError(t, d.DeadLetter(t.Context(), errNoSuchHost))
 	assert.Equal(t, map[string]string{"dead.m1": "no such host"},
 		deadLetters(t, b.js))
+	dead, err := b.js.Stream(t.Context(), deadStream)
+	require.NoError(t, err)
+	assert.EqualValues(t, 1, dead.CachedInfo().State.Msgs, "dead letters")
 	left, err := b.left(t.Context())
 	assert.NoError(t, err)
 	assert.Zero(t, left, "left")

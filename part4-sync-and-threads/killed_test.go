@@ -134,7 +134,7 @@ func TestProcesses(t *testing.T) {
 	url := serverFor(t, nil).ClientURL()
 	var all []*process
 	for range 4 {
-		all = append(all, start(t, "-nats", url, "-n", "25", "-speed", "20"))
+		all = append(all, start(t, "-nats", url, "-n", "25", "-speed", "50"))
 	}
 	for range 5 {
 		all[0].until(t, "msg=settled")

@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	flag.Parse()
-	flag.Set("test.parallel", "16") // parallel tests wait for children
+	flag.Set("test.parallel", "32") // parallel tests wait for children
 	if !*update {
 		childWait, hangWait = 30*time.Second, 1200*time.Millisecond
 	}

@@ -90,11 +90,11 @@ var quiet = slog.New(slog.DiscardHandler)
 type consumeFunc func(
 	ctx context.Context, b *jetBroker, restart workFunc) error
 
-// fiveAtOnce has five messages in the stream. Each restart takes 100ms.
+// fiveAtOnce has five messages in the stream. Each restart takes 200ms.
 func fiveAtOnce(
 	ctx context.Context, s *scene, consume consumeFunc,
 ) verdict {
-	const takes = 100 * time.Millisecond
+	const takes = 200 * time.Millisecond
 	var took time.Duration
 	onJetStream(ctx, s, 2*time.Second, 5, func(b *jetBroker) {
 		began := s.elapsed()

@@ -27,9 +27,9 @@ func TestLesson05OneGoroutine(t *testing.T) {
 	}{
 		{"mistake: restarts come one after the other",
 			fiveAtOnce, consumeInCallback,
-			`^5 restarts of 100ms, one after the other, took \d\S*s$`, false},
+			`^5 restarts of 200ms, one after the other, took \d\S*s$`, false},
 		{"fix: restarts overlap", fiveAtOnce, consumeInSlots,
-			`^5 restarts of 100ms, side by side, took \d\S*s$`, false},
+			`^5 restarts of 200ms, side by side, took \d\S*s$`, false},
 		{"mistake: leases end in the buffer", fourInABuffer, consumeInCallback,
 			`^restarts: ~([5-9]|\d\d) of 4 requested`, true},
 		{"fix: nothing waits in a buffer", fourInABuffer, consumeInOneSlot,
@@ -77,7 +77,7 @@ func TestLesson05Leaks(t *testing.T) {
 				left = ofTheLibrary(goleak.Find(ignore))
 				return err
 			}
-			publishAfterwards(t.Context(), newScene(t.Output(), 1), watched)
+			fiveAtOnce(t.Context(), newScene(t.Output(), 1), watched)
 			t.Log("left running:", left)
 			assert.Equal(t, tt.want, left, "left running")
 		})

@@ -45,10 +45,9 @@ func ackLast(ctx context.Context, d *Delivery, save, restart workFunc) {
 // lessonLease is the lease in this lesson.
 const lessonLease = time.Second
 
-// killedInMidWork has five requests. A consumer handles them one by one, each
-// restart takes 200ms, and the third is where the first process is killed. The
-// second process works until the stream is empty, and counts what is in the
-// bucket.
+// killedInMidWork has five requests. A process handles them one by one, each
+// restart takes 200ms, and in the third one the process is killed. The second
+// process works until the stream is empty, and looks into the bucket.
 func killedInMidWork(
 	ctx context.Context, s *scene,
 	handle func(ctx context.Context, d *Delivery, save, restart workFunc),
@@ -69,12 +68,17 @@ func killedInMidWork(
 		s.log.Error("no bucket", "err", err)
 		return verdict{}
 	}
-	if b.Close(); b.stream.CachedInfo().State.LastSeq == 0 { // the first life
+	first := b.stream.CachedInfo().State.LastSeq == 0 // of the two processes
+	if b.Close(); first {
 		publish(ctx, b, s.seed, 5, 0)
 	}
 	restart := func(ctx context.Context, msg Message) error {
 		s.log.Info("restarting", "id", msg.ID, "host", msg.Instance)
-		if err := sleep(ctx, 200*time.Millisecond); err != nil {
+		takes := 200 * time.Millisecond
+		if first && msg.ID == "m3" {
+			takes = time.Minute // the kill comes first
+		}
+		if err := sleep(ctx, takes); err != nil {
 			return err
 		}
 		s.log.Info("restarted", "id", msg.ID, "host", msg.Instance)

@@ -94,8 +94,8 @@ func killsItsConsumer(
 			return
 		}
 		for range 3 {
-			s.log.Info("waiting for a delivery", "at_most", 3*lease)
-			d := receiveWithin(ctx, b, 3*lease)
+			s.log.Info("waiting for a delivery", "at_most", 2*lease)
+			d := receiveWithin(ctx, b, 2*lease)
 			if d == nil {
 				s.log.Info("nothing is delivered")
 				break

@@ -254,6 +254,15 @@ func TestSetup(t *testing.T) {
 	}
 }
 
+// The consumer has no limits of its own: slots and the service's counts bound
+// what is taken, and how often.
+func TestConsumerHasNoLimits(t *testing.T) {
+	t.Parallel()
+	c := jetBrokerFor(t, time.Minute, room).consumer.CachedInfo().Config
+	assert.Equal(t, -1, c.MaxAckPending, "messages in progress")
+	assert.Equal(t, -1, c.MaxDeliver, "deliveries")
+}
+
 // Our own server listens on no port and leaves no goroutine, and no folder
 // except that of -data. Its warnings are in our log.
 func TestOwnServer(t *testing.T) {
