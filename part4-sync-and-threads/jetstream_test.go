@@ -154,7 +154,7 @@ func TestLargeDeadLetter(t *testing.T) {
 		deadLetters(t, b.js))
 	s, err := b.js.Stream(t.Context(), deadStream)
 	require.NoError(t, err)
-	letter, err := s.GetMsg(t.Context(), 1)
+	letter, err := s.GetLastMsgForSubject(t.Context(), "dead.seq/1")
 	require.NoError(t, err)
 	assert.Equal(t, "1048576", letter.Header.Get(cutHeader))
 	assert.Len(t, letter.Data, 1<<20-4096)

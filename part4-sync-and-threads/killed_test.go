@@ -81,11 +81,12 @@ func assertAllSaved(t *testing.T, js jetstream.JetStream) (ids []string) {
 	assert.Zero(t, s.CachedInfo().State.Msgs, "not settled")
 	assert.Positive(t, s.CachedInfo().State.LastSeq, "stored")
 
-	saved := savedKeys(t, js)
-	assert.Len(t, saved, int(s.CachedInfo().State.LastSeq), "saved")
+	saved, dead := savedKeys(t, js), deadLetters(t, js)
+	assert.Len(t, saved, int(s.CachedInfo().State.LastSeq),
+		"saved; dead letters: %v", dead)
 	kv, err := js.KeyValue(t.Context(), bucketName)
 	require.NoError(t, err)
-	db, dead := &bucket{quiet, kv}, deadLetters(t, js)
+	db := &bucket{quiet, kv}
 	for id, times := range saved {
 		assert.Equal(t, 1, times, "times that %s was saved", id)
 		restarted, err := db.isDone(t.Context(), "restarted "+id)

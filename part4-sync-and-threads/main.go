@@ -160,8 +160,12 @@ func newLog(out io.Writer) *slog.Logger {
 }
 
 // leaseTime is the lease of a message. It has to outlast the election of a new
-// leader in a cluster, which may take five seconds.
-const leaseTime = 10 * time.Second
+// leader in a cluster, which may take five seconds. With -speed it gets shorter,
+// but not shorter than leastLease, which a slow machine can keep.
+const (
+	leaseTime  = 10 * time.Second
+	leastLease = time.Second
+)
 
 // room is how many messages the stream holds before a publisher has to wait.
 const room = 100
@@ -176,7 +180,8 @@ func serve(ctx context.Context, out io.Writer, c config) error {
 		return err
 	}
 	defer stop()
-	b, err := openBroker(ctx, log, nc, c.scale(leaseTime), room, c.replicas)
+	lease := max(c.scale(leaseTime), leastLease)
+	b, err := openBroker(ctx, log, nc, lease, room, c.replicas)
 	if err != nil {
 		return unlessStopped(ctx, err)
 	}
