@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -117,10 +118,12 @@ func isFull(err error) bool {
 		e.Description == "maximum messages exceeded"
 }
 
-// isRefused reports whether the server says that we are wrong.
+// isRefused reports whether the server says that we are wrong. A conflict is
+// none of that: in a cluster, our last try may still be in progress.
 func isRefused(err error) bool {
 	e, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && e.Code >= 400 && e.Code < 500
+	return ok && e.Code >= 400 && e.Code < 500 &&
+		e.Code != http.StatusConflict && e.Code != http.StatusTooManyRequests
 }
 
 // codeStoreFailed is an error code of the server that nats.go has no name for.

@@ -187,6 +187,9 @@ func TestInsist(t *testing.T) {
 		{"refused", &jetstream.APIError{Code: 400, Description: "bad"},
 			time.Hour, time.Hour, "not published: nats: API error: code=400 " +
 				"err_code=0 description=bad", 0},
+		{"the last try is in progress",
+			&jetstream.APIError{Code: 409, ErrorCode: 10158},
+			5 * time.Second, time.Hour, "", 5 * time.Second},
 		{"stopped while it is full", full, time.Hour, 10 * time.Second,
 			"terminated signal received", 10 * time.Second},
 		{"no room", noRoom, time.Hour, time.Hour,
@@ -382,6 +385,33 @@ func TestDeadLetterOnce(t *testing.T) {
 	left, err := b.left(t.Context())
 	assert.NoError(t, err)
 	assert.Zero(t, left, "left")
+}
+
+// A second request with an ID that was used restarts no host, and does not
+// make the first one look done, which is saved and waits for its next attempt.
+func TestUsedID(t *testing.T) {
+	t.Parallel()
+	b := jetBrokerFor(t, time.Minute, room)
+	db, err := openBucket(t.Context(), quiet, b.js, 1)
+	require.NoError(t, err)
+	id := "x1" // of a host that restarts
+	for n := 2; random(1, id, "trouble").IntN(8) >= 4; n++ {
+		id = fmt.Sprintf("x%d", n)
+	}
+	require.NoError(t, db.save(t.Context(), Message{id, "first"}))
+	_, err = b.js.Publish(t.Context(), requestSubject+id,
+		encode(Message{id, "second"}))
+	require.NoError(t, err)
+	var log lines
+	logger := slog.New(slog.NewTextHandler(&log, nil))
+	assert.NoError(t, work(t.Context(), logger,
+		config{n: 1, seed: 1, speed: 50}, b, b.lease, db))
+	assert.Zero(t, log.count("msg=restarted id="+id+" "))
+	done, err := db.isDone(t.Context(), "restarted "+id)
+	assert.NoError(t, err)
+	assert.False(t, done, "the first one looks done")
+	assert.Equal(t, 1, log.count(`msg="dead letter" id=`+id+" "))
+	assert.Contains(t, deadLetters(t, b.js)[deadSubject+id], errUsedID.Error())
 }
 
 // bucketsFor returns two buckets, as two processes have them, and what is in

@@ -65,7 +65,8 @@ func consumeInOneSlot(
 func consumeAndDrain(
 	ctx context.Context, b *jetBroker, restart workFunc,
 ) error {
-	consuming, err := b.consumer.Consume(callback(ctx, restart))
+	work := context.WithoutCancel(ctx) // a drain does not cancel
+	consuming, err := b.consumer.Consume(callback(work, restart))
 	if err != nil {
 		return err
 	}
@@ -129,8 +130,8 @@ func fourInABuffer(
 		mu.Lock()
 		defer mu.Unlock()
 		if seen[msg.ID] {
-			if again++; again == 1 {
-				s.log.Info("one of them is restarted again")
+			if again++; again == 1 { // their number varies
+				s.log.Info("the first one is restarted again")
 			}
 			return nil
 		}

@@ -160,7 +160,7 @@ func newLog(out io.Writer) *slog.Logger {
 }
 
 // leaseTime is the lease of a message. It has to outlast the election of a new
-// leader in a cluster, which may take five seconds. With -speed it gets shorter,
+// leader in a cluster, which may take five seconds. With -speed it is shorter,
 // but not shorter than leastLease, which a slow machine can keep.
 const (
 	leaseTime  = 10 * time.Second
@@ -226,13 +226,19 @@ func work(
 ) error {
 	restart := simulate(log, c.seed, "restarted", c.scale(3*time.Second))
 	restart = hanging(unreliable(restart, c.seed), c.stuck, nil) // for ever
-	done := &ledger{db: db}
+	restart = (&ledger{db: db}).once("restarted", restart)
 	m := &Mandrill{
-		log:        log,
-		queue:      q,
-		lease:      lease,
-		save:       db.save,
-		restart:    done.once("restarted", restart),
+		log:   log,
+		queue: q,
+		lease: lease,
+		save:  db.save,
+		restart: func(ctx context.Context, msg Message) error {
+			// The ledger knows only the ID, so first see that it is ours.
+			if err := db.save(ctx, msg); err != nil {
+				return err
+			}
+			return restart(ctx, msg)
+		},
 		drain:      c.drain,
 		pause:      c.scale(time.Second),
 		giveUp:     c.giveUp,

@@ -213,6 +213,9 @@ func openConsumer(
 	if errors.Is(err, jetstream.ErrConsumerExists) {
 		c, err = s.Consumer(ctx, want.Durable)
 	}
+	if errors.Is(err, jetstream.ErrNotPullConsumer) {
+		return nil, setupError{wrap("consumer "+want.Durable, err)}
+	}
 	if err != nil {
 		return nil, wrap("consumer "+want.Durable, err)
 	}
