@@ -12,11 +12,11 @@ import (
 // errAllHang says that there is no slot left for work that doesn't hang.
 var errAllHang = errors.New("every slot is held by work that hangs")
 
-// takeSlot blocks until a slot is free, or until ctx ends. A handler that works
-// as it should holds its slot for the time-out, for a lease at most until its
-// work has returned, for a lease at most to settle, and for a few calls of half
-// a grace each. If no slot is free after all that, they all hang: takeSlot
-// returns errAllHang, so that a supervisor can restart the service.
+// takeSlot blocks until a slot is free, or until ctx ends. A healthy handler
+// needs at most the time-out, a lease to end its work, another lease to settle,
+// and a few calls of half a grace each. If no slot is free after that time,
+// every handler hangs: takeSlot returns errAllHang, so that a supervisor can
+// restart the service.
 func (m *Mandrill) takeSlot(
 	ctx context.Context, slots *semaphore.Weighted,
 ) error {

@@ -24,7 +24,7 @@ type jetBroker struct {
 	lease    time.Duration
 	closed   atomic.Bool // we publish nothing more
 
-	// What we have done, for the last line of the service.
+	// Counts of what this process has done. The last log line shows them.
 	published, acked, deadLettered atomic.Int64
 }
 

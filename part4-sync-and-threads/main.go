@@ -183,15 +183,15 @@ func serve(ctx context.Context, out io.Writer, c config) error {
 	lease := max(c.scale(leaseTime), leastLease)
 	b, err := openBroker(ctx, log, nc, lease, room, c.replicas)
 	if err != nil {
-		return unlessStopped(ctx, err)
+		return notReady(ctx, log, err)
 	}
 	db, err := openBucket(ctx, log, b.js, c.replicas)
 	if err != nil {
-		return unlessStopped(ctx, err)
+		return notReady(ctx, log, err)
 	}
 	found, err := b.left(ctx)
 	if err != nil {
-		return unlessStopped(ctx, err)
+		return notReady(ctx, log, err)
 	}
 	log.Info("ready", "in_stream", found)
 	failed := work(ctx, log, c, b, b.lease, db)
@@ -205,6 +205,15 @@ func serve(ctx context.Context, out io.Writer, c config) error {
 		"acked", b.acked.Load(), "dead_lettered", b.deadLettered.Load(),
 		"left", left)
 	return failed
+}
+
+// notReady returns why the service can't begin. To be stopped before it has
+// begun is no failure: it only logs that.
+func notReady(ctx context.Context, log *slog.Logger, err error) error {
+	if err = unlessStopped(ctx, err); err == nil {
+		log.Info("stopped before it was ready", "cause", context.Cause(ctx))
+	}
+	return err
 }
 
 // A store holds what outlives the process, apart from the messages: see bucket.

@@ -331,6 +331,18 @@ func (l *signalLog) until(ctx context.Context, what string, n int) {
 	}
 }
 
+// A service that is stopped while it starts says so. That is no failure.
+func TestStoppedBeforeReady(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancelCause(t.Context())
+	stop(errStopped)
+	var log lines
+	assert.NoError(t, run(ctx, []string{"-data", t.TempDir()}, &log))
+	assert.Equal(t, 1, log.count(`msg="stopped before it was ready" `+
+		`cause="terminated signal received"`))
+	assert.Zero(t, log.count("msg=ready"))
+}
+
 // A wire is a way to a server that a test can cut, or make silent.
 type wire struct {
 	net.Listener
