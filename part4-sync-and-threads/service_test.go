@@ -155,6 +155,24 @@ func TestCountsDeliveries(t *testing.T) {
 	}
 }
 
+// While failures can't be counted, the pauses grow with the deliveries, so
+// that a minute without the bucket makes no dead letters.
+func TestPausesGrowUncounted(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b := quietBroker(time.Second, 1)
+		require.NoError(t, publish(t.Context(), b, 1, 1, 0))
+		m := newMandrill(b, func(m *Mandrill) {
+			m.restart = refused
+			m.failures = countFunc(func() (int, error) {
+				return 0, errUnreachable
+			})
+		})
+		begun := time.Now()
+		assert.NoError(t, m.Run(t.Context()))
+		assert.Greater(t, time.Since(begun), time.Minute, "until a dead letter")
+	})
+}
+
 // The flags reach the service: how long the broker may fail, and how long a
 // drain takes.
 func TestServiceFlags(t *testing.T) {
