@@ -28,6 +28,9 @@ type child struct {
 	shell   string                 // a script that runs it, as "$0" "$@"
 	gets    string                 // which signals, and when: for the note
 
+	// cutAt is the text of the last line that is shown, if it is printed.
+	cutAt string
+
 	// killAt is the text of a line at which the process is killed. Then it is
 	// started again, in the same temporary folder, and runs to its end.
 	killAt string
@@ -267,6 +270,9 @@ func (c *child) life(
 		line, err = lines.ReadString('\n')
 		printed.WriteString(line)
 		io.WriteString(out, line)
+		if c.cutAt != "" && strings.Contains(line, c.cutAt) {
+			out = io.Discard
+		}
 		if c.onLine != nil {
 			c.onLine(line, cmd.Process)
 		}

@@ -238,11 +238,13 @@ func inOrder(log string) string {
 func isShare(r sceneRun) bool { return r.child != nil && r.child.runs > 1 }
 
 // steady returns an output without what differs between two runs: figures
-// such as "~9 of 50", and in real time the order of a run's lines, because a
-// slow machine may change it. In the recorded output they stand as they were.
+// such as "~9 of 50" or "~9", and in real time the order of a run's lines,
+// because a slow machine may change it. In the recorded output they stand as
+// they were.
 func steady(out string, r sceneRun) string {
 	out = regexp.MustCompile(`(?:~\d+|\b0) of`).
 		ReplaceAllString(out, "~<n> of")
+	out = regexp.MustCompile(`~\d+`).ReplaceAllString(out, "~<n>")
 	if r.child == nil && !r.real {
 		return out
 	}

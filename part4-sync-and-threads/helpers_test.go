@@ -27,9 +27,6 @@ func newMandrill(b *broker, set func(m *Mandrill)) *Mandrill {
 	return m
 }
 
-// errStopped is the cause when a test stops the service.
-var errStopped = errors.New("terminated signal received")
-
 // runUntil runs the service and stops it at that time. It returns what Run
 // returns.
 func runUntil(t *testing.T, m *Mandrill, at time.Duration) error {

@@ -14,7 +14,7 @@
 //	go test ./part4-sync-and-threads/...        the tests
 package main
 
-//go:generate go test -race -run TestRecordedOutputs -update .
+//go:generate go test -race -run Recorded|PrintsWhere -update .
 //go:generate go tool -modfile=../.ci/tools.mod embedmd -w README.md
 
 import (
@@ -36,6 +36,7 @@ const part = 4
 
 // lessons are the lessons of this chapter, in order.
 var lessons = []lesson{
+	lesson01, lesson02, lesson03, lesson04,
 	lesson05, lesson06, lesson07,
 }
 
@@ -51,6 +52,9 @@ func main() {
 		// Exit even if stderr blocks.
 		time.AfterFunc(time.Second, func() { os.Exit(code) })
 		fmt.Fprintln(os.Stderr, err)
+		if _, ok := errors.AsType[*abandonedError](err); ok {
+			fmt.Fprint(os.Stderr, stuck())
+		}
 		os.Exit(code)
 	}
 }

@@ -1,0 +1,127 @@
+// Lesson 4.2: the pool that starves.
+//
+// A limit on goroutines is a promise that each of them ends and makes room for
+// the next. Work that runs as long as the service never does.
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// limitAll is the mistake. It runs the whole service in one group with a limit,
+// and the publishers keep all of its places. Go doesn't fail when there is no
+// place: it blocks, so the consumer never starts.
+func limitAll(
+	ctx context.Context, publishers []jobFunc, queue <-chan Message,
+	restart workFunc,
+) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(5)
+	for _, publish := range publishers {
+		g.Go(func() error { return publish(ctx) })
+	}
+	g.Go(func() error {
+		return forEach(ctx, queue, func(msg Message) {
+			g.Go(func() error { return restart(ctx, msg) })
+		})
+	})
+	return g.Wait()
+}
+
+// limitRestarts is the fix. What runs as long as the service has no limit: its
+// number is known. What is started for each message has a limit of its own.
+func limitRestarts(
+	ctx context.Context, publishers []jobFunc, queue <-chan Message,
+	restart workFunc,
+) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, publish := range publishers {
+		g.Go(func() error { return publish(ctx) })
+	}
+	g.Go(func() error {
+		var restarts errgroup.Group
+		restarts.SetLimit(5)
+		stopped := forEach(ctx, queue, func(msg Message) {
+			restarts.Go(func() error { return restart(ctx, msg) })
+		})
+		return errors.Join(stopped, restarts.Wait())
+	})
+	return g.Wait()
+}
+
+// A jobFunc runs as long as the service.
+type jobFunc func(ctx context.Context) error
+
+// forEach calls f for each message, until ctx ends. It returns the cause.
+func forEach(
+	ctx context.Context, queue <-chan Message, f func(msg Message),
+) error {
+	for ctx.Err() == nil {
+		select {
+		case msg := <-queue:
+			f(msg)
+		case <-ctx.Done():
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// errStopped is the cause when a scene or a test stops the service.
+var errStopped = errors.New("terminated signal received")
+
+// fivePublishers has five publishers, and each of them publishes a message
+// every 200ms. A restart takes 50ms. The service is stopped after 6.1s.
+func fivePublishers(
+	ctx context.Context, s *scene,
+	run func(context.Context, []jobFunc, <-chan Message, workFunc) error,
+) verdict {
+	ctx, stop := context.WithCancelCause(ctx)
+	queue := make(chan Message, 1000)
+	var published atomic.Int64
+	var publishers []jobFunc
+	for range 5 {
+		publishers = append(publishers, func(ctx context.Context) error {
+			for sleep(ctx, 200*time.Millisecond) == nil {
+				queue <- newMessage(s.seed, int(published.Add(1)))
+			}
+			return context.Cause(ctx)
+		})
+	}
+	var restarted atomic.Int64
+	restart := func(ctx context.Context, _ Message) error {
+		if err := sleep(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+		restarted.Add(1)
+		return nil
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, publishers, queue, restart) }()
+	for _, d := range []time.Duration{2100, 2000, 2000} {
+		sleep(ctx, d*time.Millisecond)
+		s.log.Info("counted", "published", published.Load(),
+			"restarted", restarted.Load(), "backlog", len(queue))
+	}
+	v := verdict{
+		text: fmt.Sprintf("after %v: published %d, restarted %d",
+			s.elapsed(), published.Load(), restarted.Load()),
+		failed: restarted.Load() == 0,
+	}
+	stop(errStopped)
+	s.log.Info("stopped", "err", <-ended)
+	return v
+}
+
+var lesson02 = lesson{
+	number: 2, title: "the pool that starves",
+	watch:    "how many hosts are restarted, and whether anything says why",
+	mistakes: runs(fivePublishers, limitAll),
+	fix:      runs(fivePublishers, limitRestarts),
+}
