@@ -306,6 +306,11 @@ func (l lesson) perform(
 	for i, r := range list {
 		fmt.Fprintf(out, "--- %s %d.%d: %s (%s)\n%s",
 			side, part, l.number, r.name, r.place, r.child.note())
+		if r.child != nil && r.child.only != "" &&
+			r.child.only != runtime.GOOS {
+			fmt.Fprintf(out, "not played: it needs %s\n", r.child.only)
+			continue
+		}
 		var v verdict
 		if r.child != nil {
 			endings, err := r.child.watch(ctx, out, i,

@@ -27,6 +27,7 @@ type child struct {
 	hangs   bool                   // it is expected not to end
 	shell   string                 // a script that runs it, as "$0" "$@"
 	gets    string                 // which signals, and when: for the note
+	only    string                 // the operating system it needs, if any
 
 	// cutAt is the text of the last line that is shown, if it is printed.
 	cutAt string

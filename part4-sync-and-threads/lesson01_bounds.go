@@ -1,7 +1,7 @@
 // Lesson 4.1: no colours, but bounds.
 //
-// In Go, any goroutine may call what blocks. A call that blocks in the kernel
-// still costs something that is scarce: a thread.
+// In Go, any goroutine may make a blocking call. A call that blocks in the
+// kernel still costs something that is scarce: a thread.
 
 package main
 
@@ -38,8 +38,8 @@ func lockRack(
 	return restart()
 }
 
-// lockRackInTurn is the fix. A call waits for its turn first, which costs no
-// thread, and can end with ctx.
+// lockRackInTurn is the fix. A call waits for its turn first. That costs no
+// thread, and it ends when ctx does.
 func lockRackInTurn(
 	ctx context.Context, rack string, turns *semaphore.Weighted,
 	restart func() error,
@@ -51,8 +51,9 @@ func lockRackInTurn(
 	return lockRack(ctx, rack, turns, restart)
 }
 
-// askRack needs no bound to spare threads. It blocks as well, but what it waits
-// for comes from the network: Go's runtime waits for all such calls together.
+// askRack needs no bound to save threads. It stands for a call over the
+// network: it waits for an answer. (Nothing is sent here, and none comes.) Go's
+// runtime waits for all such calls together.
 func askRack(
 	ctx context.Context, rack string, _ *semaphore.Weighted,
 	restart func() error,
@@ -61,7 +62,8 @@ func askRack(
 	if err != nil {
 		return err
 	}
-	defer context.AfterFunc(ctx, func() { socket.Close() })()
+	stop := context.AfterFunc(ctx, func() { socket.Close() })
+	defer stop()
 	if _, _, err := socket.ReadFrom(make([]byte, 1)); err != nil {
 		return errors.Join(context.Cause(ctx), err)
 	}
@@ -70,10 +72,9 @@ func askRack(
 
 // onOneThread is for work that belongs to one thread, as some libraries in C
 // want it. It receives functions and calls them, one after the other, all on
-// the same thread, until calls is closed.
+// the same thread, until calls is closed. The thread ends with its goroutine.
 func onOneThread(calls <-chan func()) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	runtime.LockOSThread() // for good: no other goroutine gets its state
 	for call := range calls {
 		call()
 	}
@@ -85,7 +86,7 @@ type lockFunc func(
 ) error
 
 // fiveHundredWait has 500 messages in progress, all for hosts in one rack. An
-// operator's script has locked the rack, until all of them wait.
+// operator's script holds the rack's lock until all of them wait.
 func fiveHundredWait(
 	ctx context.Context, s *scene, lock lockFunc,
 ) verdict {
@@ -113,7 +114,7 @@ func fiveHundredWait(
 	return verdict{}
 }
 
-// underALimit plays the same where the process may have 200 threads.
+// underALimit plays the same in a process that is limited to 200 threads.
 func underALimit(ctx context.Context, s *scene, lock lockFunc) verdict {
 	debug.SetMaxThreads(200)
 	s.log.Info("limited", "threads", 200)

@@ -14,7 +14,7 @@ func TestLesson01Bounds(t *testing.T) {
 		name, side string
 		run        int
 		want       verdict
-		threads    bool // as many as there are calls
+		threads    bool // one for each call, or more
 		code       int  // exit status
 	}{
 		{"mistake: each call holds a thread", "mistake", 0,

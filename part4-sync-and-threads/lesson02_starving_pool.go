@@ -1,7 +1,7 @@
 // Lesson 4.2: the pool that starves.
 //
-// A limit on goroutines is a promise that each of them ends and makes room for
-// the next. Work that runs as long as the service never does.
+// A limit on goroutines assumes that each of them ends, and makes room for the
+// next. A job that runs until the service stops never makes room.
 
 package main
 
@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// limitAll is the mistake. It runs the whole service in one group with a limit,
-// and the publishers keep all of its places. Go doesn't fail when there is no
-// place: it blocks, so the consumer never starts.
+// limitAll is the mistake. It runs the whole service in one group with a limit
+// of five, and the five publishers use it up. When the group is full, Go
+// doesn't fail. It blocks, so the consumer doesn't start.
 func limitAll(
 	ctx context.Context, publishers []jobFunc, queue <-chan Message,
 	restart workFunc,
@@ -35,8 +35,8 @@ func limitAll(
 	return g.Wait()
 }
 
-// limitRestarts is the fix. What runs as long as the service has no limit: its
-// number is known. What is started for each message has a limit of its own.
+// limitRestarts is the fix. The publishers and the consumer need no limit,
+// because we know how many there are. The restarts have a limit of their own.
 func limitRestarts(
 	ctx context.Context, publishers []jobFunc, queue <-chan Message,
 	restart workFunc,
@@ -56,7 +56,7 @@ func limitRestarts(
 	return g.Wait()
 }
 
-// A jobFunc runs as long as the service.
+// A jobFunc does a job that runs until the service stops.
 type jobFunc func(ctx context.Context) error
 
 // forEach calls f for each message, until ctx ends. It returns the cause.

@@ -32,7 +32,8 @@ func readReply(ctx context.Context, from console) (string, error) {
 // readReplyOrClose is the fix. When ctx ends, it closes what it reads from, so
 // that the read returns.
 func readReplyOrClose(ctx context.Context, from console) (string, error) {
-	defer context.AfterFunc(ctx, func() { from.Close() })()
+	stop := context.AfterFunc(ctx, func() { from.Close() })
+	defer stop()
 	reply, err := readReply(ctx, from)
 	if ctx.Err() != nil {
 		return "", context.Cause(ctx) // not "use of closed connection"
@@ -41,32 +42,38 @@ func readReplyOrClose(ctx context.Context, from console) (string, error) {
 }
 
 // readReplyByThen is the fix that keeps the connection. A deadline in the past
-// ends the read that is waiting.
+// ends the read that is waiting. The next read is to have none, so we wait
+// until it has been set, and then we clear it.
 func readReplyByThen(ctx context.Context, from console) (string, error) {
-	defer context.AfterFunc(ctx, func() {
+	set := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
 		from.SetReadDeadline(time.Unix(1, 0))
-	})()
+		close(set)
+	})
 	reply, err := readReply(ctx, from)
-	if ctx.Err() != nil {
+	if !stop() { // the function has been called
+		<-set
+		from.SetReadDeadline(time.Time{})
 		return "", context.Cause(ctx) // not "i/o timeout"
 	}
 	return reply, err
 }
 
-// nameMessage is the second mistake: to say what is abandoned, and exit. Where
-// it hung can't be found out any more.
+// nameMessage is the second mistake. It says only which message is abandoned.
+// Then the process exits, and where it hung can't be found out any more.
 func nameMessage(abandoned error) string {
 	return abandoned.Error()
 }
 
-// namePlace is the fix, for work that nothing can end: it looks where that is,
-// while it is there. The service's main prints all of stuck.
+// namePlace is the fix, for work that nothing can end. It looks where the work
+// hangs, while it still hangs. (It finds one place. The service's main prints
+// everything that stuck returns.)
 func namePlace(abandoned error) string {
 	place := regexp.MustCompile(`\w+\.go:\d+`).FindString(stuck())
 	return fmt.Sprintf("%v, stuck in %s", abandoned, place)
 }
 
-// A console is where a host replies. A net.Conn is one, and so is an os.File.
+// A console is where a host replies. A net.Conn is one, and so is a *os.File.
 type console interface {
 	io.ReadCloser
 	SetReadDeadline(t time.Time) error
@@ -93,7 +100,7 @@ func hostIsSilent(
 	return verdict{text: fmt.Sprintf("ended after %v", s.elapsed())}
 }
 
-// oneHangs stops a service while a restart hangs that listens to nothing.
+// oneHangs stops a service in which a restart hangs, and ignores its context.
 func oneHangs(
 	ctx context.Context, s *scene, say func(abandoned error) string,
 ) verdict {

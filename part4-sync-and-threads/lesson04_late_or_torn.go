@@ -16,8 +16,8 @@ import (
 )
 
 // wakeIfIdle is the mistake. put adds a message to a list and wakes the
-// consumer. A consumer that is busy is not waiting to be woken, so put, which
-// may not block the library, drops the signal.
+// consumer. A consumer that is busy is not waiting to be woken. put must not
+// block the library, so it drops the signal.
 func wakeIfIdle() (put putFunc, take takeFunc) {
 	var mu sync.Mutex
 	var list []Message
@@ -164,8 +164,8 @@ func allTaken(n string) verdict {
 	return verdict{n + " of 3 messages were taken", n != "3"}
 }
 
-// A subscribeFunc is a library's. It calls put from goroutines of its own, and
-// returns when it has nothing more.
+// A subscribeFunc is how we get at a library's messages. It calls put from
+// goroutines of the library, and returns when there are no more.
 type subscribeFunc func(ctx context.Context, put putFunc)
 
 // fourGoroutines has four goroutines of a library bring 2000 messages each.

@@ -25,6 +25,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"strings"
 	"time"
 
@@ -37,12 +38,14 @@ const part = 4
 // lessons are the lessons of this chapter, in order.
 var lessons = []lesson{
 	lesson01, lesson02, lesson03, lesson04,
-	lesson05, lesson06, lesson07,
+	lesson05, lesson06, lesson07, lesson08,
+	lesson09,
 }
 
 // extras are what a test reads after a run.
 type extras struct {
 	restarts int
+	worker   *exec.Cmd
 }
 
 func main() {
@@ -80,6 +83,10 @@ func (c config) scale(d time.Duration) time.Duration {
 // run does what the arguments say, and blocks until that is done. It returns a
 // usageError if it doesn't understand them.
 func run(ctx context.Context, args []string, w io.Writer) (err error) {
+	if what := os.Getenv(workerEnv); what != "" {
+		beWorker(ctx, what)
+		return nil
+	}
 	endWithParent()
 	out := &output{to: w}
 	defer func() { err = errors.Join(err, out.failed()) }()

@@ -22,5 +22,5 @@ func stuck() string {
 	return found.String()
 }
 
-// arguments are those of a function in a stack.
+// arguments matches the arguments of a function in a stack.
 var arguments = regexp.MustCompile(`(?m)\((0x|\{).*\)$`)

@@ -1,0 +1,165 @@
+// Lesson 4.9: die with your parent.
+//
+// A supervisor that is killed runs none of its own code any more, so it can't
+// end the processes that it has started.
+
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+// startPlainly is the mistake. It starts a worker, and is going to stop it when
+// it ends itself.
+func startPlainly(ctx context.Context, what string) (*exec.Cmd, error) {
+	cmd, err := newWorker(ctx, what)
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stdout = os.Stdout
+	return cmd, cmd.Start()
+}
+
+// lendInput is the fix, for a worker that helps. The worker ends when there is
+// no more input. It gets a pipe that we never write to, and when we die, the
+// kernel closes our end.
+func lendInput(ctx context.Context, what string) (*exec.Cmd, error) {
+	cmd, err := newWorker(ctx, what+whileInput)
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stdout = os.Stdout
+	if _, err := cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	return cmd, cmd.Start()
+}
+
+// startOnAnyThread is the second mistake. On Linux the kernel can kill the
+// worker when its parent dies. To the kernel, its parent is a thread, so the
+// thread is locked. But a goroutine that ends without unlocking its thread ends
+// the thread, too.
+func startOnAnyThread(ctx context.Context, what string) (*exec.Cmd, error) {
+	cmd, err := newWorker(ctx, what)
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stdout = os.Stdout
+	killWithThread(cmd)
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		started <- cmd.Start()
+	}()
+	return cmd, <-started
+}
+
+// startOnOurThread is the fix. The worker is started on a thread that lasts as
+// long as the process: its goroutine never ends.
+func startOnOurThread(ctx context.Context, what string) (*exec.Cmd, error) {
+	cmd, err := newWorker(ctx, what)
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stdout = os.Stdout
+	killWithThread(cmd)
+	started, calls := make(chan error), make(chan func())
+	go onOneThread(calls)
+	calls <- func() { started <- cmd.Start() }
+	return cmd, <-started
+}
+
+type startFunc func(ctx context.Context, what string) (*exec.Cmd, error)
+
+// parentIsKilled has a worker that works for two seconds. Its parent waits for
+// it, and is killed when it has begun.
+func parentIsKilled(
+	ctx context.Context, s *scene, start startFunc,
+) verdict {
+	return startAndWait(ctx, s, start, "works")
+}
+
+// parentLives has such a worker, and nobody kills its parent.
+func parentLives(ctx context.Context, s *scene, start startFunc) verdict {
+	return startAndWait(ctx, s, start, "works quietly")
+}
+
+func startAndWait(
+	ctx context.Context, s *scene, start startFunc, what string,
+) verdict {
+	cmd, err := start(ctx, what)
+	if err != nil {
+		s.log.Error("not started", "err", err)
+		return verdict{}
+	}
+	err = cmd.Wait()
+	s.log.Info("waited", "err", err)
+	return verdict{}
+}
+
+// countOrphans judges by what the worker has printed. It has the same output as
+// its parent, which is at its end when both have ended.
+func countOrphans(endings []ending) verdict {
+	e := endings[0]
+	if strings.Contains(e.printed, "worker: done") {
+		return verdict{"the parent was killed, the worker went on", true}
+	}
+	return verdict{text: "the parent was killed, and so the worker ended"}
+}
+
+// countKilled judges by what the parent has found.
+func countKilled(endings []ending) verdict {
+	e := endings[0]
+	if strings.Contains(e.printed, `msg=waited err="signal: killed"`) {
+		return verdict{"the parent lived, and the worker was killed", true}
+	}
+	if !strings.Contains(e.printed, "worker: done") {
+		return died(endings)
+	}
+	return verdict{text: "the parent lived, and the worker could end"}
+}
+
+var lesson09 = lesson{
+	number: 9, title: "die with your parent (optional)",
+	watch: "who is killed, and what becomes of the other",
+	mistakes: slices.Concat(
+		inChild(parentKilled, runs(parentIsKilled, startPlainly)),
+		inChild(parentKept, runs(parentLives, startOnAnyThread))),
+	fix: slices.Concat(
+		inChild(parentKilled, runs(parentIsKilled, lendInput)),
+		inChild(parentKilledOnLinux, runs(parentIsKilled, startOnOurThread)),
+		inChild(parentKept, runs(parentLives, startOnOurThread))),
+}
+
+// The parent is a child of ours.
+var (
+	parentKilled = child{
+		verdict: countOrphans, onLine: killAtWork,
+		gets: "kill -9 when its worker has begun",
+	}
+	parentKilledOnLinux = child{
+		verdict: countOrphans, onLine: killAtWork,
+		gets: "kill -9 when its worker has begun", only: "linux",
+	}
+	parentKept = child{verdict: countKilled, only: "linux"}
+)
+
+// killAtWork kills the parent when its worker has begun.
+func killAtWork(line string, p *os.Process) {
+	if strings.Contains(line, "worker: working") {
+		p.Kill()
+	}
+}
+
+// The thread that a process begins with never ends. A child of ours keeps it
+// for its main function, so that no goroutine in the scene can have it.
+func init() {
+	if os.Getenv(childEnv) != "" {
+		runtime.LockOSThread()
+	}
+}
