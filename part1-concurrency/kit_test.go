@@ -188,7 +188,7 @@ func outputOf(t *testing.T, list []sceneRun, args ...string) string {
 	var out bytes.Buffer
 	perform := func(t *testing.T) {
 		err := run(t.Context(), args, &out)
-		if !slices.ContainsFunc(list, isShare) {
+		if args[0] == "fix" || !slices.ContainsFunc(list, isShare) {
 			assert.NoError(t, err)
 		}
 	}
@@ -360,7 +360,11 @@ func TestBrokenLesson(t *testing.T) {
 			},
 		}
 	}
-	fails, works := run(true), run(false)
+	fails, works, void := run(true), run(false), run(false)
+	void.play = func(ctx context.Context, s *scene) verdict {
+		playBroken(ctx, s, false)
+		return verdict{}
+	}
 	tests := []struct {
 		name, side string
 		list       []sceneRun
@@ -372,9 +376,10 @@ func TestBrokenLesson(t *testing.T) {
 		{"both fixes work", "fix", []sceneRun{works, works}, nil},
 		{"the first does not", "fix", []sceneRun{fails, works}, errBroken},
 		{"the second does not", "fix", []sceneRun{works, fails}, errBroken},
+		{"the second is not played", "fix", []sceneRun{works, void}, errBroken},
 	}
 	line := regexp.MustCompile(`(?m)^(--- \w+|t=\S+ msg=(played seed=7|` +
-		`released)|\w+ \d\.99: failed (true|false)$)`)
+		`released)|\w+ \d\.99: (failed (true|false)|it could not be played)$)`)
 	for _, tt := range tests {
 		t.Run(tt.side+": "+tt.name, func(t *testing.T) {
 			var out bytes.Buffer

@@ -6,7 +6,7 @@ import (
 )
 
 // killWithThread has the kernel kill the process of a command when the thread
-// that has started it ends. Only Linux can do that.
+// that has started it ends.
 func killWithThread(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

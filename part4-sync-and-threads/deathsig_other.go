@@ -4,5 +4,5 @@ package main
 
 import "os/exec"
 
-// killWithThread does nothing here: only Linux can do that.
+// killWithThread does nothing here. We use it only on Linux.
 func killWithThread(*exec.Cmd) {}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -41,7 +42,8 @@ type sceneRun struct {
 	real  bool   // it needs real time: its test has no bubble
 }
 
-// A verdict closes a run: one line that says in numbers what happened.
+// A verdict closes a run: one line that says in numbers what happened. An empty
+// one says that the run has not got that far.
 type verdict struct {
 	text   string
 	failed bool // in the way that the lesson says the mistake does
@@ -139,19 +141,20 @@ func (s *scene) elapsed() time.Duration {
 // what, "restarted" for example. It does not listen to its context.
 func (s *scene) work(what string, takes time.Duration) workFunc {
 	return func(_ context.Context, msg Message) error {
-		s.mu.Lock()
-		s.now++
-		s.peak = max(s.peak, s.now)
-		s.mu.Unlock()
-
+		s.began(1)
 		time.Sleep(takes)
-
-		s.mu.Lock()
-		s.now--
-		s.mu.Unlock()
+		s.began(-1)
 		s.did(what, msg, takes)
 		return nil
 	}
+}
+
+// began counts work in progress: 1 for what begins, -1 for what ends.
+func (s *scene) began(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now += n
+	s.peak = max(s.peak, s.now)
 }
 
 // did counts and logs work that is done, and says how long it took, if that is
@@ -327,8 +330,9 @@ func (l lesson) perform(
 		if ctx.Err() != nil {
 			return fmt.Errorf("interrupted: %w", context.Cause(ctx))
 		}
-		fmt.Fprintf(out, "%s %d.%d: %s\n", side, part, l.number, v.text)
-		if v.failed != (side == "mistake") {
+		text := cmp.Or(v.text, "it could not be played")
+		fmt.Fprintf(out, "%s %d.%d: %s\n", side, part, l.number, text)
+		if v.text == "" || v.failed != (side == "mistake") {
 			err = errBroken
 		}
 	}

@@ -42,8 +42,8 @@ func readReplyOrClose(ctx context.Context, from console) (string, error) {
 }
 
 // readReplyByThen is the fix that keeps the connection. A deadline in the past
-// ends the read that is waiting. The next read is to have none, so we wait
-// until it has been set, and then we clear it.
+// ends the read that is waiting. The next read must not inherit that deadline,
+// so we wait until it has been set, and then clear it.
 func readReplyByThen(ctx context.Context, from console) (string, error) {
 	set := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -65,12 +65,17 @@ func nameMessage(abandoned error) string {
 	return abandoned.Error()
 }
 
-// namePlace is the fix, for work that nothing can end. It looks where the work
-// hangs, while it still hangs. (It finds one place. The service's main prints
-// everything that stuck returns.)
+// namePlace is the fix, for work that nothing can end. It finds out where the
+// work hangs, while it still hangs, and names the first place that is in our
+// code. (The service's main prints everything that stuck returns.)
 func namePlace(abandoned error) string {
-	place := regexp.MustCompile(`\w+\.go:\d+`).FindString(stuck())
-	return fmt.Sprintf("%v, stuck in %s", abandoned, place)
+	place := regexp.MustCompile(`(\w+\.go):\d+`)
+	for _, m := range place.FindAllStringSubmatch(stuck(), -1) {
+		if _, err := sources.Open(m[1]); err == nil { // a file of ours
+			return fmt.Sprintf("%v, stuck in %s", abandoned, m[0])
+		}
+	}
+	return abandoned.Error()
 }
 
 // A console is where a host replies. A net.Conn is one, and so is a *os.File.
@@ -80,7 +85,7 @@ type console interface {
 }
 
 // hostIsSilent has a handler wait for the reply of a host, which never comes.
-// After a second the work is cancelled.
+// After half a second the work is cancelled.
 func hostIsSilent(
 	ctx context.Context, s *scene,
 	read func(ctx context.Context, from console) (string, error),
@@ -93,11 +98,19 @@ func hostIsSilent(
 		_, err := read(work, from)
 		s.log.Info("handler ended", "id", "m1", "err", err)
 	})
-	sleep(ctx, time.Second)
+	sleep(ctx, time.Second/2)
 	s.log.Info("cancelling")
 	cancel(errDrainDeadline)
 	handler.Wait()
-	return verdict{text: fmt.Sprintf("ended after %v", s.elapsed())}
+	return handlerEnded([]ending{{printed: "handler ended"}})
+}
+
+// handlerEnded judges by what the process has logged.
+func handlerEnded(endings []ending) verdict {
+	if !strings.Contains(endings[0].printed, "handler ended") {
+		return died(endings)
+	}
+	return verdict{text: "the handler ended"}
 }
 
 // oneHangs stops a service in which a restart hangs, and ignores its context.
@@ -130,26 +143,28 @@ func oneHangs(
 	err := m.stop(stopped, &failed, slots, cancel, &puller)
 	said := say(err)
 	s.log.Error(said)
-	return verdict{said, !strings.Contains(said, "stuck in")}
+	return toldWhere([]ending{{printed: said}})
 }
 
-// toldWhere judges by what the process has logged.
+// toldWhere judges by what was printed last.
 func toldWhere(endings []ending) verdict {
-	m := regexp.MustCompile(`msg="(abandoned .*)"\n`).
-		FindStringSubmatch(endings[0].printed)
-	if m == nil {
-		return verdict{text: endings[0].how}
+	said := regexp.MustCompile(`abandoned m1(, stuck in .*\d)?`).
+		FindString(endings[0].printed)
+	if said == "abandoned m1" {
+		return verdict{said + ", and where it hung is lost", true}
 	}
-	return verdict{m[1], !strings.Contains(m[1], "stuck in")}
+	return verdict{text: said}
 }
 
 var lesson03 = lesson{
 	number: 3, core: true, title: "the call that does not listen",
 	watch: "whether the handler ends, and what we learn if it can't",
 	mistakes: slices.Concat(
-		inChild(child{hangs: true}, runs(hostIsSilent, readReply)),
+		inChild(child{verdict: handlerEnded, hangs: true},
+			runs(hostIsSilent, readReply)),
 		inChild(child{verdict: toldWhere}, runs(oneHangs, nameMessage))),
 	fix: slices.Concat(
-		runs(hostIsSilent, readReplyOrClose, readReplyByThen),
-		runs(oneHangs, namePlace)),
+		inChild(child{verdict: handlerEnded},
+			runs(hostIsSilent, readReplyOrClose, readReplyByThen)),
+		inChild(child{verdict: toldWhere}, runs(oneHangs, namePlace))),
 }

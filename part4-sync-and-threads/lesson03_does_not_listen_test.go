@@ -19,33 +19,40 @@ func TestLesson03DoesNotListen(t *testing.T) {
 	tests := []struct {
 		name     string
 		play     func(context.Context, *scene) verdict
-		want     string         // the verdict
+		want     string // the verdict
+		wantEnd  time.Duration
 		wantLeft map[string]int // 59 minutes later
 	}{
 		{"mistake: it reads on", lesson03.mistakes[0].play,
-			`^not ended$`, map[string]int{
+			`^not ended$`, 0, map[string]int{
 				"select in readReply":                 1,
 				"sync.WaitGroup.Wait in hostIsSilent": 1,
 			}},
 		{"fix: it closes the connection", lesson03.fix[0].play,
-			`^ended after 1s$`, nil},
+			`^the handler ended$`, 500 * time.Millisecond, nil},
 		{"fix: it sets a deadline", lesson03.fix[1].play,
-			`^ended after 1s$`, nil},
+			`^the handler ended$`, 500 * time.Millisecond, nil},
 		{"mistake: the place is not named", lesson03.mistakes[1].play,
-			`^abandoned m1$`, hang},
+			`^abandoned m1, and where it hung is lost$`,
+			1500 * time.Millisecond, hang},
 		{"fix: the place is named", lesson03.fix[2].play,
-			`^abandoned m1, stuck in lesson03_\w+\.go:\d+$`, hang},
+			`^abandoned m1, stuck in lesson03_\w+\.go:\d+$`,
+			1500 * time.Millisecond, hang},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				s, ignore := newScene(t.Output(), 1), goleak.IgnoreCurrent()
-				got := "not ended"
-				go func() { got = tt.play(t.Context(), s).text }()
+				got, ended := "not ended", time.Duration(0)
+				go func() {
+					got = tt.play(t.Context(), s).text
+					ended = s.elapsed()
+				}()
 				time.Sleep(59 * time.Minute)
 				synctest.Wait()
 				t.Log(got)
 				assert.Regexp(t, tt.want, got, "verdict")
+				assert.Equal(t, tt.wantEnd, ended, "ended")
 				assert.Equal(t, tt.wantLeft, leaked(t, ignore), "left running")
 				s.release()
 				time.Sleep(30 * time.Second)
@@ -95,7 +102,49 @@ func assertEnds(
 		_, err := read(ctx, signalling{from, func() { cancel(errStopped) }})
 		ended <- err
 	}()
-	assert.Equal(t, errStopped, <-ended)
+	select {
+	case err := <-ended:
+		assert.Equal(t, errStopped, err)
+	case <-time.After(30 * time.Second):
+		assert.Fail(t, "the read goes on")
+	}
+}
+
+// A reply that comes is returned. When the context ends later, the connection
+// still works; the fix with the deadline leaves it working even if it was
+// cancelled.
+func TestLesson03KeepsConnection(t *testing.T) {
+	for name, read := range map[string]func(
+		context.Context, console) (string, error){
+		"close": readReplyOrClose, "deadline": readReplyByThen,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				from, host := net.Pipe()
+				defer from.Close()
+				answer := func(reply string) {
+					go host.Write([]byte(reply + "\n"))
+				}
+				for _, reply := range []string{"20%", "40%"} {
+					ctx, cancel := context.WithCancel(t.Context())
+					answer(reply)
+					got, err := read(ctx, from)
+					assert.NoError(t, err)
+					assert.Equal(t, reply+"\n", got)
+					cancel()
+					synctest.Wait()
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				time.AfterFunc(time.Second, cancel)
+				_, err := read(ctx, from)
+				assert.ErrorIs(t, err, context.Canceled)
+				answer("60%")
+				got, _ := readReply(t.Context(), from)
+				assert.Equal(t, name == "deadline", got == "60%\n", got)
+				host.Close()
+			})
+		})
+	}
 }
 
 // A signalling console calls f when it is read from.

@@ -80,7 +80,8 @@ func consumeAndDrain(
 func serviceOn(b *jetBroker, slots int, restart workFunc) *Mandrill {
 	return &Mandrill{
 		log: quiet, queue: b, lease: b.lease, slots: slots, restart: restart,
-		save: func(context.Context, Message) error { return nil },
+		save:  func(context.Context, Message) error { return nil },
+		grace: 20 * time.Second, // for an answer on a slow machine
 	}
 }
 

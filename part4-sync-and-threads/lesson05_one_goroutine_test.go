@@ -77,7 +77,12 @@ func TestLesson05Leaks(t *testing.T) {
 				left = ofTheLibrary(goleak.Find(ignore))
 				return err
 			}
-			fiveAtOnce(t.Context(), newScene(t.Output(), 1), watched)
+			ctx, s := t.Context(), newScene(t.Output(), 1)
+			onJetStream(ctx, s, time.Second, 1, func(b *jetBroker) {
+				restart := s.work("restarted", time.Millisecond)
+				consuming(ctx, b, watched, restart,
+					func() { untilEmpty(ctx, b) })
+			})
 			t.Log("left running:", left)
 			assert.Equal(t, tt.want, left, "left running")
 		})

@@ -38,6 +38,7 @@ func ackLast(ctx context.Context, d *Delivery, save, restart workFunc) {
 		log: quiet, lease: lessonLease, save: save, restart: restart,
 	}
 	m.setDefaults()
+	m.inFlight.begin(d)
 	do, why := m.handle(ctx, d)
 	m.settle(ctx, d, do, why)
 }

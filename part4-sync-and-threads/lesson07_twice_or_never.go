@@ -103,6 +103,7 @@ func killsItsConsumer(
 			delivered++
 			s.log.Info("delivered", "id", d.ID, "attempt", d.Attempt)
 			m := serviceOn(b, 1, nil) // a process
+			m.inFlight.begin(d)
 			m.maxDeliveries, m.deliveries = 2, db.counter("delivered")
 			m.setDefaults()
 			m.restart = func(context.Context, Message) error {

@@ -33,8 +33,8 @@ func readInTurn(cmd *exec.Cmd, line func(string)) error {
 	return cmd.Wait()
 }
 
-// waitFirst is the second mistake. The process has ended, so Wait returns, and
-// closes the pipe. What has not been read by then is lost.
+// waitFirst is the second mistake. As soon as the process has ended, Wait
+// closes the pipe and returns. What has not been read by then is lost.
 func waitFirst(cmd *exec.Cmd, line func(string)) error {
 	out, err := bothOutputs(cmd)
 	if err != nil {
@@ -73,13 +73,13 @@ func scanThenWait(cmd *exec.Cmd, line func(string)) error {
 // of its own, and waits for that as well.
 func letExecRead(cmd *exec.Cmd, line func(string)) error {
 	out := &lineWriter{line: line}
-	cmd.Stdout, cmd.Stderr = out, out // the same, so Write is not called twice
+	cmd.Stdout, cmd.Stderr = out, out // exec never calls Write concurrently
 	defer out.end()
 	return cmd.Run()
 }
 
-// A lineWriter calls line for each line that is written to it. end is for the
-// last one, if no newline ends it.
+// A lineWriter calls line for each line that is written to it, or for a part of
+// one that is too long to keep. end is for the last one, if no newline ends it.
 type lineWriter struct {
 	line func(string)
 	rest []byte
@@ -91,6 +91,9 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 	for {
 		line, rest, found := bytes.Cut(w.rest, []byte("\n"))
 		if !found {
+			if len(w.rest) > tooLong {
+				w.end()
+			}
 			return len(p), nil
 		}
 		w.line(string(line))
@@ -101,19 +104,28 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 func (w *lineWriter) end() {
 	if len(w.rest) > 0 {
 		w.line(string(w.rest))
+		w.rest = nil
 	}
 }
 
+// tooLong is how much of a line we keep, in bytes.
+const tooLong = 1 << 20
+
 // stopGently lets a command end by itself when its context ends: it gets TERM,
-// and is killed if it runs for longer than grace after that. Its outputs are
-// closed then, too, because a process that it has started may hold them open.
+// and is killed if it runs for longer than grace after that.
+//
+// grace has a second meaning. When the process has ended, for whatever reason,
+// its outputs are read for grace at most, because a process that it has started
+// may hold them open. What has not been read by then is lost, and if the
+// process itself has succeeded, Run returns exec.ErrWaitDelay. So grace must be
+// longer than a slow reader needs.
 func stopGently(cmd *exec.Cmd, grace time.Duration) {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = grace
 }
 
-// A process that ran for less than early has failed early. After tooOften such
-// failures in a row, it is not started again.
+// A process that ran for less than early has failed early. It is started again
+// after up to tooOften failures that were early.
 const (
 	early    = 10 * time.Second
 	tooOften = 5
@@ -122,10 +134,10 @@ const (
 // errTooEarly says that a process can't be kept running.
 var errTooEarly = errors.New("it has failed too early, too often")
 
-// afterExit is the restart policy, a pure function: of how many failures in a
-// row came early, of how long the process has run now, and of its error. It
-// returns the new number, and the pause before the process is started again, or
-// an error if it shouldn't be.
+// afterExit is the restart policy, a pure function of the failures counted so
+// far, of how long the process ran this time, and of its error. A long run
+// resets the count. afterExit returns the new count, and the pause before the
+// process is started again, or an error if it shouldn't be.
 func afterExit(
 	failures int, ran time.Duration, failed error,
 ) (now int, pause time.Duration, err error) {
@@ -144,8 +156,10 @@ func monitor(ctx context.Context, run func(context.Context) error) error {
 	for failures := 0; ; {
 		began := time.Now()
 		failed := run(ctx)
-		if failed == nil || ctx.Err() != nil {
-			return failed
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		} else if failed == nil {
+			return nil
 		}
 		var pause time.Duration
 		var err error
@@ -197,7 +211,7 @@ func oneLongLine(ctx context.Context, s *scene, run runCommandFunc) verdict {
 	return supervise(ctx, s, run, "prints a long line", 0)
 }
 
-// supervise runs a worker. If nothing has come from it for three seconds, the
+// supervise runs a worker. If nothing has come from it for two seconds, the
 // worker is killed.
 func supervise(
 	ctx context.Context, s *scene, run runCommandFunc, what string,
@@ -207,11 +221,20 @@ func supervise(
 	defer kill()
 	cmd, err := newWorker(ctx, what)
 	if err != nil {
-		return verdict{text: err.Error()}
+		s.log.Error("not started", "err", err)
+		return verdict{}
 	}
-	s.log.Info("starting a worker", "which", what)
-	const silence = 3 * time.Second
-	silent := time.AfterFunc(silence, kill)
+	const silence = 2 * time.Second
+	reader := "fast"
+	if pause > 0 {
+		reader = "slow"
+	}
+	s.log.Info("starting", "worker", what, "reader", reader,
+		"kill_after", silence)
+	silent := time.AfterFunc(silence, func() {
+		s.log.Info("killing the worker")
+		kill()
+	})
 	defer silent.Stop()
 	var lines atomic.Int64
 	killedAt := int64(-1)
@@ -230,7 +253,7 @@ func supervise(
 	s.worker = cmd
 	s.release = func() { cmd.Wait() } // whatever has become of it
 	switch {
-	case killedAt >= 0: // if it was, run has waited for that
+	case killedAt >= 0: // and run has waited for Cancel
 		return verdict{
 			fmt.Sprintf("%d of 1000 lines, and no end", killedAt), true}
 	case cmd.ProcessState == nil:

@@ -60,6 +60,13 @@ func TestLineWriter(t *testing.T) {
 	}
 	w.end()
 	assert.Equal(t, []string{"ab", "c", "", "de"}, got)
+
+	got = nil
+	for range 20 { // a line without an end
+		w.Write(make([]byte, 100_000))
+		assert.LessOrEqual(t, len(w.rest), tooLong)
+	}
+	assert.Len(t, got, 1)
 }
 
 var errCrashed = errors.New("exit status 2")
@@ -97,20 +104,24 @@ func TestMonitor(t *testing.T) {
 		name       string
 		runs       []time.Duration // until it fails; the last one repeats
 		stop       time.Duration   // of the monitor, or none
+		well       bool            // stopped, it ends without an error
 		wantStarts []time.Duration
 		wantErr    error
 	}{
-		{"it always fails at once", []time.Duration{s}, 0,
+		{"it always fails at once", []time.Duration{s}, 0, false,
 			[]time.Duration{0, 2 * s, 5 * s, 10 * s, 19 * s, 36 * s},
 			errTooEarly},
 		{"it ran well for a while", []time.Duration{s, s, 10 * s, s},
-			19500 * time.Millisecond,
+			19500 * time.Millisecond, false,
 			[]time.Duration{0, 2 * s, 5 * s, 16 * s, 19 * s}, errStopped},
-		{"stopped while it runs", []time.Duration{time.Hour}, 5 * s,
+		{"stopped while it runs", []time.Duration{time.Hour}, 5 * s, false,
+			[]time.Duration{0}, errStopped},
+		{"stopped, it ends well", []time.Duration{time.Hour}, 5 * s, true,
 			[]time.Duration{0}, errStopped},
 		{"stopped in a pause", []time.Duration{s}, 1500 * time.Millisecond,
+			false,
 			[]time.Duration{0}, errStopped},
-		{"it ends", nil, 0, []time.Duration{0}, nil},
+		{"it ends", nil, 0, false, []time.Duration{0}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
@@ -126,6 +137,10 @@ func TestMonitor(t *testing.T) {
 					i := len(starts)
 					starts = append(starts, time.Since(began))
 					if len(tt.runs) == 0 {
+						return nil
+					}
+					if tt.well {
+						<-ctx.Done()
 						return nil
 					}
 					err := sleep(ctx, tt.runs[min(i, len(tt.runs)-1)])

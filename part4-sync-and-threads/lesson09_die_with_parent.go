@@ -14,8 +14,8 @@ import (
 	"strings"
 )
 
-// startPlainly is the mistake. It starts a worker, and is going to stop it when
-// it ends itself.
+// startPlainly is the mistake. It starts a worker, and plans to stop it before
+// it exits.
 func startPlainly(ctx context.Context, what string) (*exec.Cmd, error) {
 	cmd, err := newWorker(ctx, what)
 	if err != nil {
@@ -25,9 +25,9 @@ func startPlainly(ctx context.Context, what string) (*exec.Cmd, error) {
 	return cmd, cmd.Start()
 }
 
-// lendInput is the fix, for a worker that helps. The worker ends when there is
-// no more input. It gets a pipe that we never write to, and when we die, the
-// kernel closes our end.
+// lendInput is the fix, for a worker that cooperates, and ends when its input
+// does. Its input is a pipe that we never write to. When we die, the kernel
+// closes our end of it.
 func lendInput(ctx context.Context, what string) (*exec.Cmd, error) {
 	cmd, err := newWorker(ctx, what+whileInput)
 	if err != nil {
@@ -40,10 +40,10 @@ func lendInput(ctx context.Context, what string) (*exec.Cmd, error) {
 	return cmd, cmd.Start()
 }
 
-// startOnAnyThread is the second mistake. On Linux the kernel can kill the
-// worker when its parent dies. To the kernel, its parent is a thread, so the
-// thread is locked. But a goroutine that ends without unlocking its thread ends
-// the thread, too.
+// startOnAnyThread is the second mistake. On Linux the kernel can kill a worker
+// when its parent dies. To the kernel, the parent is the thread that started
+// the worker, so we lock that thread. But a goroutine that ends while it holds
+// the lock takes the thread with it.
 func startOnAnyThread(ctx context.Context, what string) (*exec.Cmd, error) {
 	cmd, err := newWorker(ctx, what)
 	if err != nil {
@@ -60,7 +60,8 @@ func startOnAnyThread(ctx context.Context, what string) (*exec.Cmd, error) {
 }
 
 // startOnOurThread is the fix. The worker is started on a thread that lasts as
-// long as the process: its goroutine never ends.
+// long as the process, because its goroutine never ends. (For more workers, one
+// such goroutine is enough.)
 func startOnOurThread(ctx context.Context, what string) (*exec.Cmd, error) {
 	cmd, err := newWorker(ctx, what)
 	if err != nil {
@@ -102,11 +103,14 @@ func startAndWait(
 	return verdict{}
 }
 
-// countOrphans judges by what the worker has printed. It has the same output as
-// its parent, which is at its end when both have ended.
+// countOrphans judges by what the worker has printed. The worker shares its
+// parent's output, so that output ends only when both have ended.
 func countOrphans(endings []ending) verdict {
 	e := endings[0]
-	if strings.Contains(e.printed, "worker: done") {
+	switch {
+	case !strings.Contains(e.printed, "worker: working") || e.code != -1:
+		return verdict{}
+	case strings.Contains(e.printed, "worker: done"):
 		return verdict{"the parent was killed, the worker went on", true}
 	}
 	return verdict{text: "the parent was killed, and so the worker ended"}
@@ -116,10 +120,9 @@ func countOrphans(endings []ending) verdict {
 func countKilled(endings []ending) verdict {
 	e := endings[0]
 	if strings.Contains(e.printed, `msg=waited err="signal: killed"`) {
-		return verdict{"the parent lived, and the worker was killed", true}
-	}
-	if !strings.Contains(e.printed, "worker: done") {
-		return died(endings)
+		return verdict{"the parent lived, the kernel killed the worker", true}
+	} else if !strings.Contains(e.printed, "worker: done") {
+		return verdict{}
 	}
 	return verdict{text: "the parent lived, and the worker could end"}
 }
@@ -129,11 +132,12 @@ var lesson09 = lesson{
 	watch: "who is killed, and what becomes of the other",
 	mistakes: slices.Concat(
 		inChild(parentKilled, runs(parentIsKilled, startPlainly)),
-		inChild(parentKept, runs(parentLives, startOnAnyThread))),
+		inChild(parentKeptOnLinux, runs(parentLives, startOnAnyThread))),
 	fix: slices.Concat(
 		inChild(parentKilled, runs(parentIsKilled, lendInput)),
+		inChild(parentKept, runs(parentLives, lendInput)),
 		inChild(parentKilledOnLinux, runs(parentIsKilled, startOnOurThread)),
-		inChild(parentKept, runs(parentLives, startOnOurThread))),
+		inChild(parentKeptOnLinux, runs(parentLives, startOnOurThread))),
 }
 
 // The parent is a child of ours.
@@ -146,7 +150,8 @@ var (
 		verdict: countOrphans, onLine: killAtWork,
 		gets: "kill -9 when its worker has begun", only: "linux",
 	}
-	parentKept = child{verdict: countKilled, only: "linux"}
+	parentKept        = child{verdict: countKilled}
+	parentKeptOnLinux = child{verdict: countKilled, only: "linux"}
 )
 
 // killAtWork kills the parent when its worker has begun.

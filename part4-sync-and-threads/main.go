@@ -54,10 +54,8 @@ func main() {
 	if code := status(err); code != 0 {
 		// Exit even if stderr blocks.
 		time.AfterFunc(time.Second, func() { os.Exit(code) })
+		fmt.Fprint(os.Stderr, stuck())
 		fmt.Fprintln(os.Stderr, err)
-		if _, ok := errors.AsType[*abandonedError](err); ok {
-			fmt.Fprint(os.Stderr, stuck())
-		}
 		os.Exit(code)
 	}
 }
@@ -84,8 +82,7 @@ func (c config) scale(d time.Duration) time.Duration {
 // usageError if it doesn't understand them.
 func run(ctx context.Context, args []string, w io.Writer) (err error) {
 	if what := os.Getenv(workerEnv); what != "" {
-		beWorker(ctx, what)
-		return nil
+		return beWorker(ctx, what)
 	}
 	endWithParent()
 	out := &output{to: w}

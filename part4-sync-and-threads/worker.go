@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// workerEnv is set in a worker: to what it does. A worker stands for a program
-// that is not ours, in lessons 8 and 9. It is this program, and it starts no
+// workerEnv is set in a worker: to what it does. In lessons 8 and 9, a worker
+// plays a program that is not ours. In fact it is our own, which then starts no
 // other.
 const workerEnv = "MAYHEM_WORKER"
 
@@ -27,7 +27,7 @@ func newWorker(ctx context.Context, what string) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, path, "lessons") // no more, at worst
+	cmd := exec.CommandContext(ctx, path, "lessons") // if it is no worker
 	cmd.Env = append(os.Environ(), workerEnv+"="+what,
 		"GORACE=atexit_sleep_ms=0")
 	return cmd, nil
@@ -35,7 +35,14 @@ func newWorker(ctx context.Context, what string) (*exec.Cmd, error) {
 
 // beWorker does what a worker does, and returns when that is done. A worker
 // that listens to TERM is done when ctx ends.
-func beWorker(ctx context.Context, what string) {
+func beWorker(ctx context.Context, what string) error {
+	if what, yes := strings.CutSuffix(what, whileInput); yes {
+		go func() {
+			io.Copy(io.Discard, os.Stdin)
+			os.Exit(1)
+		}()
+		return beWorker(ctx, what)
+	}
 	switch what {
 	case "prints": // 100 kB, more than a pipe holds
 		for i := range 1000 {
@@ -43,26 +50,23 @@ func beWorker(ctx context.Context, what string) {
 		}
 	case "prints a long line":
 		fmt.Printf("%s\n%s", strings.Repeat("x", 200_000),
-			strings.Repeat("line\n", 999))
+			strings.Repeat("line\n", 998)+"the last one")
 	case "works":
 		fmt.Println("worker: working")
-		beWorker(ctx, "works quietly")
+		return beWorker(ctx, "works quietly")
 	case "works quietly":
 		sleep(ctx, workerTime)
 		fmt.Println("worker: done")
-	case "works" + whileInput:
-		go func() {
-			io.Copy(io.Discard, os.Stdin)
-			os.Exit(1)
-		}()
-		beWorker(ctx, "works")
 	case "ignores TERM":
 		fmt.Println("worker: working")
 		<-ctx.Done()
 		fmt.Println("worker: asked to end")
-		for range 100 { // a pipe that nobody reads ends it, too
+		for range 100 { // SIGPIPE ends it when its reader is gone
 			time.Sleep(100 * time.Millisecond)
 			fmt.Println("worker: still working")
 		}
+	default:
+		return usageError(fmt.Sprintf("%s=%s: no such worker", workerEnv, what))
 	}
+	return nil
 }
