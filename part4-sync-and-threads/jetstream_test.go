@@ -144,7 +144,9 @@ func TestStoreFull(t *testing.T) {
 func TestLargeDeadLetter(t *testing.T) {
 	t.Parallel()
 	b := jetBrokerFor(t, time.Minute, room)
-	_, err := b.js.Publish(t.Context(), requestSubject+"large",
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel() // without it, the library gives up after five seconds
+	_, err := b.js.Publish(ctx, requestSubject+"large",
 		make([]byte, b.nc.MaxPayload()))
 	require.NoError(t, err)
 	b.Close()
