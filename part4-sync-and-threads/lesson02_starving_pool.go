@@ -77,7 +77,7 @@ func forEach(
 var errStopped = errors.New("terminated signal received")
 
 // fivePublishers has five publishers, and each of them publishes a message
-// every 200ms. A restart takes 40ms. The service is stopped after 6.1s.
+// every 200ms. A restart takes 40ms. The service is stopped after 6.15s.
 func fivePublishers(
 	ctx context.Context, s *scene,
 	run func(context.Context, []jobFunc, <-chan Message, workFunc) error,
@@ -107,7 +107,7 @@ func fivePublishers(
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx, publishers, queue, restart) }()
-	for _, d := range []time.Duration{2100, 2000, 2000} {
+	for _, d := range []time.Duration{2150, 2000, 2000} {
 		sleep(ctx, d*time.Millisecond)
 		s.log.Info("counted", "published", published.Load(),
 			"restarted", restarted.Load(), "backlog", len(queue))

@@ -27,7 +27,7 @@ func TestLesson02StarvingPool(t *testing.T) {
 				v := fivePublishers(t.Context(), s, tt.run)
 				t.Log(v.text)
 				assert.Equal(t, tt.want, v)
-				assert.Equal(t, 6100*time.Millisecond, s.elapsed(), "stopped")
+				assert.Equal(t, 6150*time.Millisecond, s.elapsed(), "stopped")
 				assert.Nil(t, leaked(t, ignore), "left running")
 			})
 		})
