@@ -94,3 +94,11 @@ func TestExitStatus(t *testing.T) {
 		`no lesson "99"; the command "lessons" lists them`,
 	}, lines)
 }
+
+// A worker that no lesson knows says so.
+func TestUnknownWorker(t *testing.T) {
+	t.Setenv(workerEnv, "sleeps")
+	err := run(t.Context(), nil, t.Output())
+	assert.EqualError(t, err, "MAYHEM_WORKER=sleeps: no such worker")
+	assert.Equal(t, 2, status(err), "exit status")
+}
