@@ -3,8 +3,9 @@
 // Mayhem Mandrill restarts hosts for whoever asks. In this part it learns to
 // fail. A panic is contained, an attempt has a time-out, a failure is tried
 // again after a pause, and what can't be done becomes a dead letter with a
-// reason. A handler that loses its lease lets go. A broker that is out of reach
-// is asked again, for a minute. The broker is still part of the program.
+// reason. A handler that loses its lease lets go. While the broker is out of
+// reach, the service keeps trying, for up to a minute. The broker is still part
+// of the program.
 //
 //	go run ./part3-errors             the service, until Ctrl-C
 //	go run ./part3-errors -n 20       the same, for twenty messages

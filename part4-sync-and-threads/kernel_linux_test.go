@@ -80,7 +80,8 @@ func TestZombie(t *testing.T) {
 	assert.True(t, v.failed, v.text)
 	path := fmt.Sprintf("/proc/%d/stat", s.worker.Process.Pid)
 	var state string
-	for state != "Z" { // its outputs are closed before it has ended
+	for began := time.Now(); state != "Z"; { // its outputs are closed before
+		require.Less(t, time.Since(began), 30*time.Second, state)
 		stat, err := os.ReadFile(path)
 		require.NoError(t, err)
 		state = strings.Fields(string(stat))[2] // after "pid (mayhem.exe)"

@@ -102,7 +102,7 @@ func hostIsSilent(
 	s.log.Info("cancelling")
 	cancel(errDrainDeadline)
 	handler.Wait()
-	return handlerEnded([]ending{{printed: "handler ended"}})
+	return verdict{text: "the handler ended"}
 }
 
 // handlerEnded judges by what the process has logged.

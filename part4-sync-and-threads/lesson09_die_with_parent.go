@@ -25,9 +25,9 @@ func startPlainly(ctx context.Context, what string) (*exec.Cmd, error) {
 	return cmd, cmd.Start()
 }
 
-// lendInput is the fix, for a worker that cooperates, and ends when its input
-// does. Its input is a pipe that we never write to. When we die, the kernel
-// closes our end of it.
+// lendInput is the fix if the worker cooperates, and exits when its input ends.
+// We give it a pipe as its input, and never write to it. When we die, the
+// kernel closes our end of the pipe.
 func lendInput(ctx context.Context, what string) (*exec.Cmd, error) {
 	cmd, err := newWorker(ctx, what+whileInput)
 	if err != nil {

@@ -1,10 +1,10 @@
 // Command part4-sync-and-threads is Mayhem Mandrill, part 4: sync and threads.
 //
 // Mayhem Mandrill restarts hosts for whoever asks. In this part it meets code
-// that it did not write. It works on a real broker, NATS JetStream, through the
-// library nats.go. A process that dies loses nothing, and several processes
-// share the work. The broker runs inside the program unless you say where yours
-// is.
+// that we did not write. It works on a real broker, NATS JetStream, through the
+// library nats.go. The broker runs inside the program unless you say where
+// yours is. With a folder that stays (-data) or a broker of your own (-nats), a
+// process that dies loses nothing. Several processes share the work.
 //
 //	go run ./part4-sync-and-threads             the service, until Ctrl-C
 //	go run ./part4-sync-and-threads -n 20       the same, for twenty messages
@@ -52,9 +52,10 @@ func main() {
 	ctx := listen(newLog(os.Stdout))
 	err := run(ctx, os.Args[1:], os.Stdout)
 	if code := status(err); code != 0 {
+		where := stuck()
 		// Exit even if stderr blocks.
 		time.AfterFunc(time.Second, func() { os.Exit(code) })
-		fmt.Fprint(os.Stderr, stuck())
+		fmt.Fprint(os.Stderr, where)
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(code)
 	}
