@@ -8,21 +8,40 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// A handler that hangs while it settles is stuck, too. Arguments are left out,
-// because nobody can read them.
-func TestStuckSettling(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		end := make(chan struct{})
-		m := newMandrill(quietBroker(forever, 1), func(*Mandrill) {})
-		d := &Delivery{Message: newMessage(1, 1), verbs: hangingVerbs{end: end}}
-		m.inFlight.begin(d)
-		go m.settle(t.Context(), d, toAck, nil)
-		synctest.Wait()
-		got := stuck()
-		assert.Contains(t, got, ".(*Mandrill).settle(...)")
-		assert.NotContains(t, got, "(0x")
-		close(end)
-	})
+// A handler that hangs while it counts or settles a delivery is stuck, too.
+// Arguments are left out, because nobody can read them.
+func TestStuck(t *testing.T) {
+	for name, hang := range map[string]func(*Mandrill, *Delivery){
+		"countDelivery": func(m *Mandrill, d *Delivery) {
+			m.countDelivery(context.Background(), d)
+		},
+		"settle": func(m *Mandrill, d *Delivery) {
+			m.settle(context.Background(), d, toAck, nil)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				end := make(chan struct{})
+				count := func() (int, error) {
+					<-end
+					return 1, nil
+				}
+				m := newMandrill(quietBroker(forever, 1), func(m *Mandrill) {
+					m.deliveries = countFunc(count)
+				})
+				d := &Delivery{
+					Message: newMessage(1, 1), verbs: hangingVerbs{end: end},
+				}
+				m.inFlight.begin(d)
+				go hang(m, d)
+				synctest.Wait()
+				got := stuck()
+				assert.Contains(t, got, ".(*Mandrill)."+name+"(...)")
+				assert.NotContains(t, got, "(0x")
+				close(end)
+			})
+		})
+	}
 }
 
 // hangingVerbs ignore their contexts until end is closed.
