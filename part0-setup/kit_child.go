@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -27,10 +28,19 @@ type child struct {
 	hangs   bool                   // it is expected not to end
 	shell   string                 // a script that runs it, as "$0" "$@"
 	gets    string                 // which signals, and when: for the note
-	only    string                 // the operating system it needs, if any
+	same    string                 // a command that does the same: for the note
+	only    string                 // what it needs: "linux", "unix"
 
-	// cutAt is the text of the last line that is shown, if it is printed.
+	// binary returns the path of the program that it runs, and a function that
+	// removes it again, and args its arguments in each of its runs. They are
+	// nil if it runs our own program and plays a lesson.
+	binary func() (path string, remove func(), err error)
+	args   func(run int) []string
+
+	// cutAt is the text of the last line that is shown, if it is printed. If
+	// shows is not nil, it reports which lines are.
 	cutAt string
+	shows func(line string) bool
 
 	// killAt is the text of a line at which the process is killed. Then it is
 	// started again, in the same temporary folder, and runs to its end.
@@ -65,10 +75,20 @@ func (c *child) note() string {
 	if c.gets != "" {
 		note += "it gets " + c.gets + "\n"
 	}
-	if c.runs <= 1 && !c.race {
+	if c.same != "" {
+		note = "$ " + c.same + "\n" + note
+	}
+	if c.runs <= 1 && !c.race && c.binary == nil {
 		note += fmt.Sprintf("watching for %v at most\n", childTime)
 	}
 	return note
+}
+
+// elsewhere reports whether the run needs another system than this one. A nil
+// child runs everywhere.
+func (c *child) elsewhere() bool {
+	return c != nil && c.only != "" && c.only != runtime.GOOS &&
+		(c.only != "unix" || runtime.GOOS == "windows")
 }
 
 // verdictOn returns the verdict on what became of the processes.
@@ -104,6 +124,9 @@ const childEnv = "MAYHEM_CHILD"
 
 // aloneSuffix follows the number of a run that has no other goroutine.
 const aloneSuffix = " alone"
+
+// programEnv is set in a child: to the path of our program, which it may be.
+const programEnv = "MAYHEM_PROGRAM"
 
 // ourRun returns the number of our run, if we are a child that has one.
 func ourRun() (i int, ok bool) {
@@ -141,9 +164,17 @@ var program = func(race bool) (path string, remove func(), err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	info, _ := debug.ReadBuildInfo()
-	path, err = build(dir, "-race", info.Path)
+	path, err = build(dir, "build", "-race", ourPackage())
+	if err != nil {
+		os.RemoveAll(dir)
+	}
 	return path, func() { os.RemoveAll(dir) }, err
+}
+
+// ourPackage returns the import path of this package.
+func ourPackage() string {
+	info, _ := debug.ReadBuildInfo()
+	return info.Path
 }
 
 // builtWithRace reports whether the race detector is in this program.
@@ -153,10 +184,11 @@ func builtWithRace() bool {
 		debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
-// build builds a program in dir and returns its path.
-func build(dir string, args ...string) (path string, err error) {
+// build has a command of go, "build" or "test", build a program in dir, and
+// returns its path.
+func build(dir, command string, args ...string) (path string, err error) {
 	path = filepath.Join(dir, "mayhem.exe") // Windows wants the suffix
-	args = append([]string{"build", "-o", path}, args...)
+	args = append([]string{command, "-o", path}, args...)
 	out, err := exec.Command("go", args...).CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
@@ -194,11 +226,24 @@ func (c *child) watch(
 		return nil, err
 	}
 	defer remove()
+	ours := programEnv + "=" + path
+	if c.binary != nil {
+		if i == 0 {
+			fmt.Fprintln(out, "building what it runs")
+		}
+		if path, remove, err = c.binary(); err != nil {
+			return nil, err
+		}
+		defer remove()
+	}
 	if c.runs > 1 {
 		out = io.Discard
 	}
-	for range max(1, c.runs) {
-		e, err := c.watchOne(ctx, out, path, i, args)
+	for run := range max(1, c.runs) {
+		if c.args != nil {
+			args = c.args(run)
+		}
+		e, err := c.watchOne(ctx, out, path, i, args, ours)
 		if err != nil {
 			return nil, err
 		}
@@ -211,6 +256,7 @@ func (c *child) watch(
 // there is a line to kill it at, it does it in two, one after the other.
 func (c *child) watchOne(
 	ctx context.Context, out io.Writer, path string, i int, args []string,
+	env ...string,
 ) (e ending, err error) {
 	dir, err := os.MkdirTemp("", "mayhem")
 	if err != nil {
@@ -221,14 +267,14 @@ func (c *child) watchOne(
 	defer cancel()
 	printed := ""
 	if c.killAt != "" {
-		e, err = c.life(ctx, out, path, i, args, dir, c.killAt)
+		e, err = c.life(ctx, out, path, i, args, dir, c.killAt, env...)
 		if err != nil || !strings.Contains(e.printed, c.killAt) {
 			return e, err // it ended by itself
 		}
 		fmt.Fprintln(out, "killed, and started again")
 		printed = e.printed
 	}
-	e, err = c.life(ctx, out, path, i, args, dir, "")
+	e, err = c.life(ctx, out, path, i, args, dir, "", env...)
 	e.printed = printed + e.printed
 	return e, err
 }
@@ -237,7 +283,7 @@ func (c *child) watchOne(
 // line with the text killAt, if that is not empty, or when ctx ends.
 func (c *child) life(
 	ctx context.Context, out io.Writer, path string, i int, args []string,
-	dir, killAt string,
+	dir, killAt string, more ...string,
 ) (e ending, err error) {
 	cmd := exec.CommandContext(ctx, path, args...)
 	if c.shell != "" {
@@ -253,6 +299,7 @@ func (c *child) life(
 	cmd.Env = append([]string{"GOTRACEBACK=none", // unless you say otherwise
 		"GORACE=atexit_sleep_ms=0"}, append(os.Environ(), env,
 		"TMPDIR="+dir, "TMP="+dir, "TEMP="+dir)...) // Unix, Windows
+	cmd.Env = append(cmd.Env, more...)
 	r, w, err := os.Pipe()
 	if err != nil {
 		return e, err
@@ -270,7 +317,9 @@ func (c *child) life(
 		var line string
 		line, err = lines.ReadString('\n')
 		printed.WriteString(line)
-		io.WriteString(out, line)
+		if c.shows == nil || c.shows(line) {
+			io.WriteString(out, line)
+		}
 		if c.cutAt != "" && strings.Contains(line, c.cutAt) {
 			out = io.Discard
 		}

@@ -30,6 +30,7 @@ import (
 
 // TestMain fails the package if a goroutine is left when its tests have ended.
 // Children run the program itself, built once, when the first of them starts.
+// Tests that are mistakes run only if -run names them: -run Mistake01.
 func TestMain(m *testing.M) {
 	if os.Getenv(selfEnv) == "arguments" {
 		fmt.Println(os.Args[1:])
@@ -42,14 +43,23 @@ func TestMain(m *testing.M) {
 	}
 	flag.Parse()
 	flag.Set("test.parallel", "32") // parallel tests wait for children
+	if skip := flag.Lookup("test.skip").Value; !strings.Contains(
+		flag.Lookup("test.run").Value.String(), "Mistake") {
+		skip.Set(strings.Trim(skip.String()+"|^TestMistake", "|"))
+	}
+	endWithParent()
 	if !*update {
 		childWait, hangWait = 30*time.Second, 1200*time.Millisecond
 	}
 	plain := sync.OnceValues(func() (string, error) {
-		return build(filepath.Join(dir, "plain"))
+		if path := os.Getenv(programEnv); path != "" {
+			return path, nil
+		}
+		return build(filepath.Join(dir, "plain"), "build", ourPackage())
 	})
 	raced := sync.OnceValues(func() (string, error) {
-		return build(filepath.Join(dir, "raced"), "-race")
+		return build(
+			filepath.Join(dir, "raced"), "build", "-race", ourPackage())
 	})
 	program = func(race bool) (path string, remove func(), err error) {
 		built := plain
@@ -59,10 +69,11 @@ func TestMain(m *testing.M) {
 		path, err = built()
 		return path, func() {}, err
 	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		os.RemoveAll(dir)
-		os.Exit(code)
-	}))
+	goleak.VerifyTestMain(m, goleak.IgnoreCurrent(), goleak.Cleanup(
+		func(code int) {
+			os.RemoveAll(dir)
+			os.Exit(code)
+		}))
 }
 
 // needRace skips a test that needs the race detector, if it is not there.
@@ -242,7 +253,7 @@ func isShare(r sceneRun) bool { return r.child != nil && r.child.runs > 1 }
 
 // isElsewhere reports whether a run needs an operating system that is not ours.
 func isElsewhere(r sceneRun) bool {
-	return r.child != nil && r.child.only != "" && r.child.only != runtime.GOOS
+	return r.child.elsewhere()
 }
 
 // steady returns an output without what differs between two runs: figures
@@ -253,6 +264,8 @@ func steady(out string, r sceneRun) string {
 	out = regexp.MustCompile(`(?:~\d+|\b0) of`).
 		ReplaceAllString(out, "~<n> of")
 	out = regexp.MustCompile(`~\d+`).ReplaceAllString(out, "~<n>")
+	out = regexp.MustCompile(`\(\d+\.\d\ds\)`). // of a test
+							ReplaceAllString(out, "(<time>)")
 	if r.child == nil && !r.real {
 		return out
 	}
@@ -326,12 +339,15 @@ func startCommand(t *testing.T, cmd *exec.Cmd) *process {
 // until blocks until the process prints a line with that text.
 func (c *process) until(t *testing.T, text string) {
 	t.Helper()
+	var before []string
 	for c.lines.Scan() {
 		if strings.Contains(c.lines.Text(), text) {
 			return
 		}
+		before = append(before, c.lines.Text())
 	}
-	require.Fail(t, "it ended before it printed "+text)
+	require.Fail(t, "it ended before it printed "+text,
+		strings.Join(before, "\n"))
 }
 
 // end blocks until the process has ended, and returns its exit status, -1 if a
