@@ -74,35 +74,43 @@ func TestKitIsTheSame(t *testing.T) {
 func TestWhatStaysIsTheSame(t *testing.T) {
 	const part0, part1 = "part0-setup", "part1-concurrency"
 	const part2, part3 = "part2-shutdown", "part3-errors"
-	const part4 = "part4-sync-and-threads"
+	const part4, part5 = "part4-sync-and-threads", "part5-testing"
 	for name, same := range map[string][]string{
 		"message.go":           {part0, part1, part2, part3},
 		"memory.go":            {part1, part2, part3},
-		"broker_test.go":       {part1, part2, part3, part4},
+		"broker_test.go":       {part1, part2, part3, part4, part5},
 		"broker.go":            {part1, part2},
 		"lease.go":             {part1, part2},
 		"publisher.go":         {part2, part3},
-		"inflight.go":          {part2, part3, part4},
-		"stop.go":              {part2, part3, part4},
-		"signals.go":           {part2, part3, part4},
-		"signals_test.go":      {part2, part3, part4},
+		"inflight.go":          {part2, part3, part4, part5},
+		"stop.go":              {part2, part3, part4, part5},
+		"signals.go":           {part2, part3, part4, part5},
+		"signals_test.go":      {part2, part3, part4, part5},
 		"signals_unix_test.go": {part2, part3, part4},
-		"attempt.go":           {part3, part4},
+		"attempt.go":           {part3, part4, part5},
 		"bench_unix_test.go":   {part3, part4},
-		"errors.go":            {part3, part4},
-		"hosts.go":             {part3, part4},
-		"ledger.go":            {part3, part4},
-		"mandrill_test.go":     {part3, part4},
-		"policy.go":            {part3, part4},
-		"policy_test.go":       {part3, part4},
-		"properties_test.go":   {part3, part4},
-		"receive.go":           {part3, part4},
-		"settle.go":            {part3, part4},
+		"errors.go":            {part3, part4, part5},
+		"hosts.go":             {part3, part4, part5},
+		"ledger.go":            {part3, part4, part5},
+		"mandrill_test.go":     {part3, part4, part5},
+		"policy.go":            {part3, part4, part5},
+		"policy_test.go":       {part3, part4, part5},
+		"properties_test.go":   {part3, part4, part5},
+		"receive.go":           {part3, part4, part5},
+		"settle.go":            {part3, part4, part5},
 	} {
 		for _, chapter := range same[1:] {
 			assert.Equal(t, read(t, same[0], name), read(t, chapter, name),
 				"%s differs between %s and %s", name, same[0], chapter)
 		}
+	}
+	// Part 5 has the service of part 4.
+	for _, name := range []string{
+		"broker.go", "bucket.go", "failures.go", "jetstream.go", "json.go",
+		"lease.go", "loan.go", "mandrill.go", "memory_test.go", "message.go",
+		"publisher.go", "server.go", "setup.go", "stuck.go", "stuck_test.go",
+	} {
+		assert.Equal(t, read(t, part4, name), read(t, part5, name), name)
 	}
 	// From part 4 on the teaching broker is only for the tests.
 	assert.Equal(t, read(t, part3, "lease.go"), read(t, part4, "lease.go"))
@@ -206,6 +214,17 @@ func TestLessonsAreComplete(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Each test that the kit's page names is where the page says.
+func TestKitPage(t *testing.T) {
+	const part5 = "part5-testing"
+	links := regexp.MustCompile("\\[`(Test\\w+)`\\]\\(([^)]+)\\)").
+		FindAllStringSubmatch(read(t, part5, "KIT.md"), -1)
+	assert.Greater(t, len(links), 15)
+	for _, m := range links {
+		assert.Contains(t, read(t, part5, m[2]), "\nfunc "+m[1]+"(t ")
 	}
 }
 
