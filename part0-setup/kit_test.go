@@ -443,6 +443,17 @@ func TestInterruptedLesson(t *testing.T) {
 	assert.ErrorIs(t, err, context.Canceled)
 	assert.Equal(t, 1, status(err), "exit status")
 	assert.NotContains(t, out.String(), "all is well")
+
+	// While it is built, too: the signal reaches go as well.
+	ctx, cancel = context.WithCancel(t.Context())
+	l = lesson{number: 99, fix: []sceneRun{{child: &child{
+		binary: func() (string, func(), error) {
+			cancel()
+			return "", nil, errors.New("go build: signal: interrupt")
+		},
+	}}}}
+	assert.EqualError(t, l.perform(ctx, &out, 1, "fix"),
+		"interrupted: context canceled")
 }
 
 // The exit status of joined errors: a plain failure decides.

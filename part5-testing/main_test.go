@@ -24,6 +24,8 @@ func TestUsage(t *testing.T) {
 			`try: lessons, mistake N, fix N`, 2},
 		{"restart", `don't know "restart"; ` +
 			`try: lessons, mistake N, fix N`, 2},
+		{"mistake 1 -seed 7", "-seed is for the service; the tests of a " +
+			"lesson have seeds of their own", 2},
 		{"lessons -n 3", `-n is for the service, not for "lessons"`, 2},
 		{"-n -1", "-n -1: want 0 or more messages", 2},
 		{"-n x", `invalid value "x" for flag -n: parse error; ` +

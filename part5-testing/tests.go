@@ -105,9 +105,8 @@ func whatMatters(line string) bool {
 	const more = "        \t            \t" // of an error of testify
 	rest, isMore := strings.CutPrefix(line, more)
 	switch {
-	case isMore:
-		return strings.HasPrefix(rest, "expected") ||
-			strings.HasPrefix(rest, "actual") || rest[0] >= 'a'
+	case isMore: // "expected", "actual", or the text of an error
+		return rest >= "a"
 	case strings.HasPrefix(line, "==="), strings.Contains(line, "Error Trace:"):
 		return false
 	}
