@@ -88,7 +88,9 @@ func TestFix05NamesWhatIsInDoubt(t *testing.T) {
 			return false, nil
 		}
 		m := newMandrill(b, func(m *Mandrill) {})
+		log := logTo(m)
 		assertAbandoned(t, runUntil(t, m, time.Second), "m1")
+		assert.Equal(t, 1, log.count("msg=abandoning ids=[m1]"), "in the log")
 	})
 }
 
