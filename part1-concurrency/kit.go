@@ -244,14 +244,21 @@ func parse(
 	}
 }
 
+// lessonFlag begins the usage of a flag that is for lessons. The other flags
+// are for the service, except -seed, which is for both.
+const lessonFlag = "in lessons, "
+
 // command does what the words say: lessons, mistake N or fix N. It blocks until
-// the last run has ended. The only flag that it accepts is -seed.
+// the last run has ended.
 func command(
 	ctx context.Context, out io.Writer, flags *flag.FlagSet, words []string,
 ) (err error) {
 	seed := flags.Lookup("seed").Value.(flag.Getter).Get().(uint64)
+	var more []string // flags for a child
 	flags.Visit(func(f *flag.Flag) {
-		if f.Name != "seed" {
+		if strings.HasPrefix(f.Usage, lessonFlag) {
+			more = append(more, fmt.Sprintf("-%s=%v", f.Name, f.Value))
+		} else if f.Name != "seed" {
 			err = usageError(fmt.Sprintf(
 				"-%s is for the service, not for %q", f.Name, words[0]))
 		}
@@ -268,7 +275,7 @@ func command(
 			strings.TrimPrefix(words[1], fmt.Sprintf("%d.", part)))
 		for _, l := range lessons {
 			if err == nil && l.number == n {
-				return l.perform(ctx, out, seed, words[0])
+				return l.perform(ctx, out, seed, words[0], more...)
 			}
 		}
 		return usageError(fmt.Sprintf(
@@ -294,8 +301,10 @@ func list(out io.Writer) {
 // perform runs one side of a lesson. It prints what to watch, and for each run
 // its name, its output and its verdict. It returns errBroken if a mistake did
 // not fail or a fix did, and gives no verdict on a run that was interrupted.
+// A child gets more flags, if there are any.
 func (l lesson) perform(
 	ctx context.Context, out io.Writer, seed uint64, side string,
+	more ...string,
 ) (err error) {
 	list := l.mistakes
 	if side == "fix" {
@@ -315,8 +324,9 @@ func (l lesson) perform(
 		}
 		var v verdict
 		if r.child != nil {
-			endings, err := r.child.watch(ctx, out, i,
-				"-seed", fmt.Sprint(seed), side, fmt.Sprint(l.number))
+			args := append([]string{"-seed", fmt.Sprint(seed)}, more...)
+			endings, err := r.child.watch(
+				ctx, out, i, append(args, side, fmt.Sprint(l.number))...)
 			if err == nil {
 				v = r.child.verdictOn(endings)
 			} else if ctx.Err() == nil {

@@ -30,6 +30,7 @@ type child struct {
 	gets    string                 // which signals, and when: for the note
 	same    string                 // a command that does the same: for the note
 	only    string                 // what it needs: "linux", "unix"
+	env     []string               // variables for it: "GODEBUG=..."
 
 	// binary returns the path of the program that it runs, and a function that
 	// removes it again, and args its arguments in each of its runs. They are
@@ -71,6 +72,9 @@ func (c *child) note() string {
 		note = fmt.Sprintf("%d runs, which are not shown\n", c.runs)
 	case c.race:
 		note = "building with -race\n"
+	}
+	if len(c.env) > 0 {
+		note += "with " + strings.Join(c.env, " ") + "\n"
 	}
 	if c.gets != "" {
 		note += "it gets " + c.gets + "\n"
@@ -299,7 +303,7 @@ func (c *child) life(
 	cmd.Env = append([]string{"GOTRACEBACK=none", // unless you say otherwise
 		"GORACE=atexit_sleep_ms=0"}, append(os.Environ(), env,
 		"TMPDIR="+dir, "TMP="+dir, "TEMP="+dir)...) // Unix, Windows
-	cmd.Env = append(cmd.Env, more...)
+	cmd.Env = append(append(cmd.Env, more...), c.env...)
 	r, w, err := os.Pipe()
 	if err != nil {
 		return e, err

@@ -32,8 +32,12 @@ import (
 // Children run the program itself, built once, when the first of them starts.
 // Tests that are mistakes run only if -run names them: -run Mistake01.
 func TestMain(m *testing.M) {
-	if os.Getenv(selfEnv) == "arguments" {
+	switch os.Getenv(selfEnv) {
+	case "arguments":
 		fmt.Println(os.Args[1:])
+		os.Exit(0)
+	case "environment":
+		fmt.Println(os.Getenv("MAYHEM_MORE"))
 		os.Exit(0)
 	}
 	dir, err := os.MkdirTemp("", "mayhem")
@@ -577,6 +581,43 @@ func TestChildHasTheSeed(t *testing.T) {
 	l := lesson{number: 99, fix: []sceneRun{{child: c}}}
 	assert.NoError(t, l.perform(t.Context(), &out, 7, "fix"))
 	assert.Contains(t, out.String(), "\n[-seed 7 fix 99]\n")
+	out.Reset()
+	assert.NoError(t, l.perform(t.Context(), &out, 7, "fix", "-more=x"))
+	assert.Contains(t, out.String(), "\n[-seed 7 -more=x fix 99]\n")
+}
+
+// A child has the variables that its lesson gives it, and the output says so.
+func TestChildHasItsVariables(t *testing.T) {
+	t.Setenv(selfEnv, "environment")
+	runSelf(t)
+	var out bytes.Buffer
+	c := &child{env: []string{"MAYHEM_MORE=much"}}
+	_, err := c.watch(t.Context(), &out, 0)
+	require.NoError(t, err)
+	assert.Equal(t, "much\n", out.String())
+	assert.Contains(t, c.note(), "with MAYHEM_MORE=much\n")
+}
+
+// A command accepts the flags that are for lessons, and passes them on.
+func TestLessonFlag(t *testing.T) {
+	t.Setenv(selfEnv, "arguments")
+	runSelf(t)
+	theLessons := lessons
+	defer func() { lessons = theLessons }()
+	c := &child{verdict: func([]ending) verdict { return verdict{text: "x"} }}
+	lessons = []lesson{{number: 99, fix: []sceneRun{{child: c}}}}
+	flags := flag.NewFlagSet("", flag.ContinueOnError)
+	flags.Uint64("seed", 1, "")
+	flags.Bool("plain", false, lessonFlag+"do without")
+	flags.Bool("fast", false, "hurry")
+	words := []string{"fix", "99"}
+	var out bytes.Buffer
+	require.NoError(t, flags.Parse([]string{"-plain"}))
+	assert.NoError(t, command(t.Context(), &out, flags, words))
+	assert.Contains(t, out.String(), "\n[-seed 1 -plain=true fix 99]\n")
+	require.NoError(t, flags.Parse([]string{"-fast"}))
+	assert.EqualError(t, command(t.Context(), &out, flags, words),
+		`-fast is for the service, not for "fix"`)
 }
 
 // A child that can't be started is an error of the lesson.
