@@ -1,0 +1,5 @@
+//go:build usesnet
+
+package main
+
+import _ "net" // what most services do
