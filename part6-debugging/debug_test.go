@@ -199,6 +199,46 @@ func TestDebugStopEndsRequests(t *testing.T) {
 	request.Wait()
 }
 
+// Neither does a handler that ignores its context: after a second its request
+// is cut off.
+func TestDebugStopCutsOff(t *testing.T) {
+	t.Parallel()
+	asked, end := make(chan struct{}), make(chan struct{})
+	defer close(end)
+	pages := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(asked)
+		<-end
+	})
+	url, stop, err := serveDebug(quiet, "127.0.0.1:0", pages)
+	require.NoError(t, err)
+	answered := make(chan string)
+	go func() {
+		_, text := get(t.Context(), url)
+		answered <- text
+	}()
+	<-asked
+	stop()
+	select {
+	case text := <-answered:
+		assert.Contains(t, text, url, "an error, with the address")
+	case <-time.After(30 * time.Second):
+		require.Fail(t, "the request still waits")
+	}
+}
+
+// The CPU profile takes as long as it was asked for, or until whoever asked for
+// it has gone.
+func TestDebugProfile(t *testing.T) {
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	r := httptest.NewRequestWithContext(
+		gone, "GET", "/debug/pprof/profile", nil)
+	r.Host = "localhost"
+	w := httptest.NewRecorder()
+	(&Mandrill{}).debugPages().ServeHTTP(w, r)
+	assert.Equal(t, 200, w.Code, w.Body)
+}
+
 // A quantile is the bound of a bucket.
 func TestQuantile(t *testing.T) {
 	h := &metrics.Float64Histogram{
