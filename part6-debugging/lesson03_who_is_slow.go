@@ -2,7 +2,7 @@
 //
 // Three suspects, on one processor: ten thousand calls that wait for an answer,
 // a checksum that does nothing but compute, and ten saves that take turns. The
-// service feels slow. Who is to blame?
+// service feels slow. Which of them is the cause?
 
 package main
 

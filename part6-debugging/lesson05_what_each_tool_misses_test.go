@@ -32,9 +32,9 @@ func TestLesson05WhatEachToolMisses(t *testing.T) {
 	})
 }
 
-// Who finds which leak. Each row needs two processes, because a leak can't be
-// undone: one looks at the leak with goleak and the profiles, the other one has
-// it in a bubble.
+// Each tool finds some leaks. A row needs two processes, because a leak can't
+// be undone: one looks at the leak with goleak and the profiles, the other one
+// has it in a bubble.
 func TestLesson05Leaks(t *testing.T) {
 	tests := []struct {
 		name        string
@@ -209,7 +209,7 @@ func leakMemory() (where string) {
 	return "leakMemory"
 }
 
-// Who reports which deadlock. All of these processes deadlock in the same way:
+// Go reports some deadlocks. All of these processes deadlock in the same way:
 // testdata/deadlock locks a mutex twice. They differ in what else they have
 // done, and in how they are built.
 func TestLesson05Deadlocks(t *testing.T) {
