@@ -40,7 +40,9 @@ func (f *inFlight) end(d *Delivery, err error, lease time.Duration) {
 		delete(f.open, d)
 		return
 	}
-	f.open[d] = progress{isInDoubt, time.Now()}
+	if _, open := f.open[d]; open { // not settled before it panicked
+		f.open[d] = progress{isInDoubt, time.Now()}
+	}
 	f.doubts[d.ID] = d
 	time.AfterFunc(lease, func() {
 		f.mu.Lock()

@@ -110,3 +110,17 @@ func TestInFlightList(t *testing.T) {
 		assert.Equal(t, []string{"m2 working 30m0s"}, ids())
 	})
 }
+
+// What is settled stays settled, even if its handler panics afterwards: it must
+// not be abandoned.
+func TestInFlightSettledStays(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var f inFlight
+		d := newDelivery(newMessage(1, 1))
+		f.begin(d)
+		f.settles(d)
+		f.end(d, nil, time.Minute)
+		f.end(d, errNoAnswer, time.Minute)
+		assert.Empty(t, f.ids())
+	})
+}
