@@ -447,8 +447,7 @@ func TestBrokerGoesAway(t *testing.T) {
 		{"cut off, and back", "cut", true, 0, ""},
 		{"silent, and back", "silent", true, 0, ""},
 		{"cut off", "cut", false, 1, "receive failed for 2s: "},
-		{"silent", "silent", false, 1,
-			"receive failed for 2s: no answer in time"},
+		{"silent", "silent", false, 1, "no answer in time"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -491,8 +490,11 @@ func TestNotSentLater(t *testing.T) {
 	t.Parallel()
 	w := wireFor(t, serverFor(t, nil))
 	log := newSignalLog()
-	nc, stop, err := connect(slog.New(slog.NewTextHandler(log, nil)),
-		w.url(), "")
+	logger := slog.New(slog.NewTextHandler(log, nil))
+	nc, stop, err := connect(logger, w.url(), "")
+	for tries := 1; err != nil && tries < 10; tries++ { // a busy machine
+		nc, stop, err = connect(logger, w.url(), "")
+	}
 	require.NoError(t, err)
 	t.Cleanup(stop)
 	b, err := openBroker(t.Context(), quiet, nc, time.Minute, room, 1)
