@@ -75,7 +75,7 @@ func TestWhatStaysIsTheSame(t *testing.T) {
 	const part0, part1 = "part0-setup", "part1-concurrency"
 	const part2, part3 = "part2-shutdown", "part3-errors"
 	const part4, part5 = "part4-sync-and-threads", "part5-testing"
-	const part6 = "part6-debugging"
+	const part6, part7 = "part6-debugging", "part7-profiling"
 	for name, same := range map[string][]string{
 		"message.go":           {part0, part1, part2, part3},
 		"memory.go":            {part1, part2, part3},
@@ -85,16 +85,16 @@ func TestWhatStaysIsTheSame(t *testing.T) {
 		"publisher.go":         {part2, part3},
 		"inflight.go":          {part2, part3, part4, part5},
 		"stop.go":              {part2, part3, part4, part5, part6},
-		"signals.go":           {part2, part3, part4, part5, part6},
-		"signals_test.go":      {part2, part3, part4, part5, part6},
+		"signals.go":           {part2, part3, part4, part5, part6, part7},
+		"signals_test.go":      {part2, part3, part4, part5, part6, part7},
 		"signals_unix_test.go": {part2, part3, part4},
 		"attempt.go":           {part3, part4, part5, part6},
 		"bench_unix_test.go":   {part3, part4},
-		"errors.go":            {part3, part4, part5, part6},
-		"hosts.go":             {part3, part4, part5, part6},
-		"ledger.go":            {part3, part4, part5, part6},
+		"errors.go":            {part3, part4, part5, part6, part7},
+		"hosts.go":             {part3, part4, part5, part6, part7},
+		"ledger.go":            {part3, part4, part5, part6, part7},
 		"mandrill_test.go":     {part3, part4, part5, part6},
-		"policy.go":            {part3, part4, part5, part6},
+		"policy.go":            {part3, part4, part5, part6, part7},
 		"policy_test.go":       {part3, part4, part5, part6},
 		"properties_test.go":   {part3, part4, part5, part6},
 		"receive.go":           {part3, part4, part5, part6},
@@ -115,6 +115,14 @@ func TestWhatStaysIsTheSame(t *testing.T) {
 		if !slices.Contains([]string{"mandrill.go", "stuck.go"}, name) {
 			assert.Equal(t, read(t, part5, name), read(t, part6, name), name)
 		}
+	}
+	// Part 7 changes nothing of what the broker keeps.
+	for _, name := range []string{
+		"bucket.go", "failures.go", "inflight.go", "json.go", "loan.go",
+		"message.go", "publisher.go", "server.go", "setup.go", "stuck.go",
+		"stuck_test.go", "stuck_unix_test.go",
+	} {
+		assert.Equal(t, read(t, part6, name), read(t, part7, name), name)
 	}
 	// From part 4 on the teaching broker is only for the tests.
 	assert.Equal(t, read(t, part3, "lease.go"), read(t, part4, "lease.go"))
