@@ -254,10 +254,12 @@ func TestLogBlocksForReal(t *testing.T) {
 	full, err := os.OpenFile(fifo, os.O_WRONLY|syscall.O_NONBLOCK, 0)
 	require.NoError(t, err)
 	defer full.Close()
-	require.NoError(t, full.SetWriteDeadline(
-		time.Now().Add(time.Second/5)))
-	for err == nil {
-		_, err = full.Write(make([]byte, 4096))
+	for _, size := range []int{4096, 1} { // no byte is left free
+		require.NoError(t, full.SetWriteDeadline(
+			time.Now().Add(time.Second/5)))
+		for err = nil; err == nil; {
+			_, err = full.Write(make([]byte, size))
+		}
 	}
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	said, err := io.ReadAll(stderr)

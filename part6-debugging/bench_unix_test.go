@@ -93,7 +93,7 @@ func cpuTime() time.Duration {
 // What a message in flight holds in memory while its save and its restart wait.
 func BenchmarkMemory(b *testing.B) {
 	const n = 10_000
-	b.Run("service/n=10000/log=off", func(b *testing.B) {
+	b.Run("service/n=10000/log=false", func(b *testing.B) {
 		benchMemory(b, n, func(ctx context.Context) (end func()) {
 			m, begun := allWait(n, quiet)
 			var service sync.WaitGroup

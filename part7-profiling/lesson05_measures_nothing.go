@@ -134,7 +134,7 @@ func judgeBenchmark(endings []ending) verdict {
 	}
 	took, _ := strconv.Atoi(m[2])
 	other, _ := strconv.Atoi(m[4])
-	failed := took < 4*other
+	failed := took < 2*other
 	if m[1] == "encode" {
 		failed = took > 10*other
 	}

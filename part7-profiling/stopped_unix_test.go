@@ -55,11 +55,11 @@ func TestStopped(t *testing.T) {
 			}
 			t.Logf("repeat it with -stop.seed %d", draw)
 			instants := rand.New(rand.NewPCG(draw, 0))
-			args := []string{"-data", t.TempDir(), "-speed", way.speed}
+			dir := t.TempDir()
 			var logs []string // of each process
 			busy := 0         // processes that had work in progress
 			for range *stops {
-				p := start(t, args...)
+				p := start(t, "-data", dir, "-speed", way.speed)
 				p.until(t, "msg=published")
 				ended := make(chan struct{})
 				var stopper sync.WaitGroup
@@ -87,12 +87,12 @@ func TestStopped(t *testing.T) {
 					busy++
 				}
 			}
-			p := start(t, append(args, "-n", "1")...)
+			p := start(t, "-data", dir, "-speed", "50", "-n", "1")
 			status, lines := p.end()
 			require.Zero(t, status, "exit status: %v", lines)
 			logs = append(logs, strings.Join(lines, "\n"))
 
-			nc, stop, err := connect(quiet, "", args[1])
+			nc, stop, err := connect(quiet, "", dir)
 			require.NoError(t, err)
 			t.Cleanup(stop)
 			js, err := jetstream.New(nc)
