@@ -122,6 +122,10 @@ func TestReceiveBatch(t *testing.T) {
 	for n := range 5 {
 		require.NoError(t, b.Publish(t.Context(), newMessage(1, n+1)))
 	}
+	require.Eventually(t, func() bool {
+		info, err := b.consumer.Info(t.Context())
+		return err == nil && info.NumPending == 5
+	}, time.Minute, time.Millisecond, "a consumer hears of them a moment later")
 	batch, err := b.Receive(t.Context(), time.Minute, 3)
 	require.NoError(t, err)
 	assert.Len(t, batch, 3)

@@ -15,16 +15,17 @@ import (
 // labelled calls f with the labels of a delivery on the current goroutine. The
 // goroutines that f starts inherit them, and so do those that they start, for
 // as long as they live. The goroutine profile, the CPU profile and dumps show
-// them. labelled also marks the moment in the execution trace.
+// them. labelled also marks the moment in the execution trace. It is the first
+// thing that the goroutine of a handler calls, so it makes its stack grow.
 func labelled(ctx context.Context, d *Delivery, f func(context.Context)) {
 	growStack(0)
 	trace.Log(ctx, "handling", d.ID)
 	pprof.Do(ctx, labelsOf(d), f)
 }
 
-// growStack makes the stack of a new goroutine grow while there is next to
-// nothing on it to move. A handler needs more than the first 2 KB anyway: see
-// lesson 6. CockroachDB does the same (pkg/util/growstack).
+// growStack makes the stack of a new goroutine grow to 4 KB while there is next
+// to nothing on it to move. A handler needs more than the first 2 KB anyway, as
+// lesson 6 shows. CockroachDB has such a function, too (pkg/util/growstack).
 //
 //go:noinline
 func growStack(at int) byte {
