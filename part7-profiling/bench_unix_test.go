@@ -364,8 +364,8 @@ func allWait(n int, log *slog.Logger) (m *Mandrill, begun *sync.WaitGroup) {
 
 // What a message in flight holds in memory while its save and its restart wait:
 // heap and stacks, after a garbage collection. Run each row in a process of its
-// own: Go uses the descriptors of goroutines that have ended again (about
-// 0.6 KB each), so a later row does not count them.
+// own: Go reuses the descriptors of goroutines that have ended (about 0.6 KB
+// each), so a later row does not count them.
 //
 //	go test -run '^$' -bench 'Memory/service/n=10000$/log=false' \
 //		-benchtime 1x ./part7-profiling

@@ -15,8 +15,8 @@ import (
 // labelled calls f with the labels of a delivery on the current goroutine. The
 // goroutines that f starts inherit them, and so do those that they start, for
 // as long as they live. The goroutine profile, the CPU profile and dumps show
-// them. labelled also marks the moment in the execution trace. It is the first
-// thing that the goroutine of a handler calls, so it makes its stack grow.
+// them. labelled also marks the moment in the execution trace. A handler's
+// goroutine calls it first, so it also makes the stack grow.
 func labelled(ctx context.Context, d *Delivery, f func(context.Context)) {
 	growStack(0)
 	trace.Log(ctx, "handling", d.ID)

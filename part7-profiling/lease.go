@@ -43,7 +43,7 @@ func keepLease(
 ) (leased context.Context, release func()) {
 	k := &keeper{log: log, d: d, lease: lease}
 	k.ctx, k.cancel = context.WithCancelCause(ctx)
-	k.due = d.until.Add(k.period() - lease) // it has begun a while ago
+	k.due = d.until.Add(k.period() - lease) // the lease began a while ago
 	k.mu.Lock()
 	defer k.mu.Unlock() // wake waits until there is a timer
 	k.timer = time.AfterFunc(k.pause(), k.wake)
@@ -87,7 +87,7 @@ func (k *keeper) extendOrLose() error {
 		k.mu.Unlock()
 		k.log.Warn("lease lost", "id", k.d.ID, "attempt", k.d.Attempt)
 		return nil
-	case now.Before(k.due): // the lease has been extended in this very instant
+	case now.Before(k.due): // the lease has just been extended
 		k.timer.Reset(k.pause())
 		k.mu.Unlock()
 		return nil

@@ -664,7 +664,7 @@ func TestMandrillAcksLate(t *testing.T) {
 		assert.NoError(t, m.Run(t.Context()))
 		assert.Equal(t, []string{
 			"100ms: delivered #1",
-			"1.3s: extend refused #1: no answer in time", // sent at 0.9s
+			"1.3s: extend refused #1: no answer in time", // sent at 0.8s
 			"2s: extend refused #1: lease lost",
 			"2.1s: expired #1",
 			"2.6s: acked #1",
